@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine with Python 3.11, make and git:
+#   make demo    the main job, narrated
+#   make test    all tests
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PLUGINS := plugins/auth_cert
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-fast check format clean
+
+help: ## Say what there is.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(INSTALLED) ## Run the main job from end to end on the embedded defaults.
+	$(BIN)/eventserver demo
+
+serve: $(INSTALLED) ## Leave a server running, with a certificate and a curl line to try it.
+	$(BIN)/python examples/serve.py
+
+test: $(INSTALLED) ## Run all tests.
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: $(INSTALLED) ## Run the tests that start no server and kill nothing.
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" --ignore tests/end_to_end
+
+check: $(INSTALLED) ## Format, lint, types and house rules; needs no server.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/house
+
+format: $(INSTALLED) ## Put the code in its form.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Forget the environment and what the demo left.
+	rm -rf $(VENV) demo-output
+
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]' $(addprefix --editable ,$(PLUGINS))
+	touch $@

@@ -1,0 +1,199 @@
+"""Keeps a plugin's faults from becoming the core's.
+
+A backend's call that raises something of its own, hangs, or answers with the wrong type becomes a
+``BackendUnavailableError`` that names the plugin: the caller is told "later", the log says who.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from eventserver_core.backends.auth import (
+    Challenge,
+    Credentials,
+    IssuedCertificate,
+    SignedPackage,
+    SolvedChallenge,
+)
+from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
+from eventserver_core.backends.provisioning import Machine
+from eventserver_core.backends.ratelimit import RateDecision
+from eventserver_core.backends.storage import StoredObject
+from eventserver_core.errors import BackendContractError, BackendUnavailableError, EventServerError
+
+_MAX_THREADS = 64
+
+_NONE = type(None)
+_ANSWERS: dict[tuple[str, str], tuple[type, ...]] = {
+    ("auth", "authenticate"): (Credentials,),
+    ("auth", "issue"): (IssuedCertificate,),
+    ("auth", "make_challenge"): (Challenge,),
+    ("auth", "check_solution"): (SolvedChallenge,),
+    ("auth", "public_keys"): (Mapping,),
+    ("auth", "check_signed_package"): (SignedPackage,),
+    ("ratelimit", "hit"): (RateDecision,),
+    ("storage", "put"): (StoredObject,),
+    ("storage", "stat"): (StoredObject, _NONE),
+    ("chain", "prepare"): (AnchorTransaction,),
+    ("chain", "find"): (AnchorReceipt, _NONE),
+    ("provisioning", "launch"): (Machine,),
+    ("provisioning", "describe"): (Machine, _NONE),
+}
+_ITEMS: dict[tuple[str, str], type] = {
+    ("storage", "read"): bytes,
+    ("storage", "list"): StoredObject,
+}
+
+
+class GuardedBackend:
+    """Stands in for a backend, with the same methods.
+
+    Args:
+        role: the backend's role.
+        name: the plugin's name.
+        backend: the plugin's own object.
+        time_limit: seconds that one call may take.
+    """
+
+    def __init__(self, role: str, name: str, backend: Any, time_limit: float) -> None:
+        self._role = role
+        self._label = f"{role}={name}"
+        self._backend = backend
+        self._time_limit = time_limit
+        self._threads = _DaemonThreads(self._label)
+        # isinstance() with an ability's Protocol asks __getattr__ in Python 3.11, and looks for
+        # what is really there from 3.12 on
+        for method in dir(backend):
+            if not method.startswith("_") and callable(
+                inspect.getattr_static(backend, method, None)
+            ):
+                self.__dict__[method] = self._guarded(method)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return self._guarded(method)
+
+    def _guarded(self, method: str) -> Callable[..., Any]:
+        function = getattr(self._backend, method)
+        expected = _ANSWERS.get((self._role, method))
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = self._call(method, lambda: function(*args, **kwargs))
+            if expected is not None:
+                self._require(method, answer, *expected)
+            if (self._role, method) == ("auth", "identify_device"):
+                self._require_identity(method, answer)
+            if (self._role, method) == ("storage", "upload"):
+                return _GuardedUpload(answer, self._call, self._require)
+            if (self._role, method) in _ITEMS:
+                return self._items(method, answer, _ITEMS[self._role, method])
+            return answer
+
+        return call
+
+    def _items(self, method: str, items: Any, expected: type) -> Iterator[Any]:
+        iterator = self._call(method, lambda: iter(items))
+        end = object()
+        while (item := self._call(method, lambda: next(iterator, end))) is not end:
+            self._require(method, item, expected)
+            yield item
+
+    def _call(self, method: str, function: Callable[[], Any]) -> Any:
+        future = self._threads.run(function)
+        try:
+            raised = future.exception(self._time_limit)
+        except TimeoutError as ex:
+            future.cancel()
+            detail = f"{method} did not answer within {self._time_limit:g} s"
+            raise BackendUnavailableError(self._label, detail) from ex
+        if raised is None:
+            return future.result()
+        if isinstance(raised, EventServerError):
+            raise raised
+        # whatever else a plugin raises, SystemExit too, the request must get an answer
+        detail = f"{method} raised {type(raised).__name__}"
+        raise BackendContractError(self._label, detail) from raised
+
+    def _require(self, method: str, answer: object, *expected: type) -> None:
+        if not isinstance(answer, expected):
+            detail = f"{method} answered with {type(answer).__name__}"
+            raise BackendContractError(self._label, detail)
+
+    def _require_identity(self, method: str, answer: object) -> None:
+        match answer:
+            case (str(), Mapping()):
+                return
+        raise BackendContractError(self._label, f"{method} answered with no subject and key")
+
+
+class _GuardedUpload:
+    """An upload whose every step is guarded."""
+
+    def __init__(
+        self,
+        upload: Any,
+        call: Callable[[str, Callable[[], Any]], Any],
+        require: Callable[..., None],
+    ) -> None:
+        self._context = upload
+        self._upload = upload
+        self._call = call
+        self._require = require
+
+    def __enter__(self) -> _GuardedUpload:
+        # what is entered may be another object, as with contextlib.contextmanager
+        self._upload = self._call("upload", lambda: self._context.__enter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._call("upload", lambda: self._context.__exit__(*exc_info))
+
+    def write(self, chunk: bytes) -> None:
+        self._call("upload.write", lambda: self._upload.write(chunk))
+
+    def commit(self, key: str) -> StoredObject:
+        stored: StoredObject = self._call("upload.commit", lambda: self._upload.commit(key))
+        self._require("upload.commit", stored, StoredObject)
+        return stored
+
+
+class _DaemonThreads:
+    """Threads that are reused, and that a hung call can't keep the process alive with.
+
+    ``concurrent.futures`` joins its threads when the interpreter ends, so one call that never
+    returns would hold a stopping server up.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def run(self, function: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._jobs.put((future, lambda: context.run(function)))
+        if not self._idle.acquire(blocking=False):
+            with self._lock:
+                if self._count < _MAX_THREADS:
+                    self._count += 1
+                    threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, function = self._jobs.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as ex:  # noqa: BLE001 - it belongs to whoever waits for the result
+                    future.set_exception(ex)
+            del future, function  # what it held is not to wait here for the next job
+            self._idle.release()

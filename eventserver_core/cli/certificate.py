@@ -1,0 +1,107 @@
+"""``eventserver certificate``"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventserver_core.backends.auth import Role
+from eventserver_core.cli.context import CommandContext, pass_command_context
+from eventserver_core.domain.canonical import parse_ijson
+from eventserver_core.domain.instant import format_rfc3339
+from eventserver_core.errors import (
+    AuthenticationError,
+    InvalidInputError,
+    InvalidPackageError,
+)
+from eventserver_core.services.identity import require_issuer
+
+_DEFAULT_HOURS = {Role.RELAY: 24 * 7, Role.ADMIN: 24 * 90}
+
+
+@click.group("certificate")
+def command() -> None:
+    """Issue, revoke and read certificates."""
+
+
+@command.command("issue")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    required=True,
+    help="What the holder is.",
+)
+@click.option("--subject", required=True, help="The holder's name, such as relay-1.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True, max=24 * 366 * 10),
+    help="How long it holds.  [default: relay a week, admin 90 days, device by the settings]",
+)
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the holder's public key as a JWK, to bind to the certificate.",
+)
+@pass_command_context
+def issue(
+    context: CommandContext, role: str, subject: str, hours: float | None, public_key: Path | None
+) -> None:
+    """Print a certificate, and nothing else. Whoever has it is the holder: keep it secret."""
+    from eventserver_core.sections import SecuritySettings
+
+    if hours is not None and math.isnan(hours):
+        raise click.BadParameter("nan is not a number of hours.", param_hint="'--hours'")
+    services = context.services
+    require_issuer(services.auth)
+    settings = context.configuration.settings[SecuritySettings]
+    lifetime = hours or _DEFAULT_HOURS.get(Role(role), settings.certificate_validity_hours)
+    key = _read_key(public_key) if public_key else None
+    issued = services.identities.issue(subject, Role(role), timedelta(hours=lifetime), key)
+    click.echo(issued.token)
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    try:
+        key = parse_ijson(path.read_bytes())
+    except (OSError, InvalidPackageError) as ex:
+        raise InvalidInputError(f"{path}: cannot be read as a JWK: {ex}") from ex
+    if not isinstance(key, dict):
+        raise InvalidInputError(f"{path}: expected a JWK, a JSON object")
+    return key
+
+
+@command.command("revoke")
+@click.argument("jti")
+@click.option("--reason", default="by the command line", help="Kept with the revocation.")
+@pass_command_context
+def revoke(context: CommandContext, jti: str, reason: str) -> None:
+    """Take the certificate with this id back, on every instance at once."""
+    first = context.services.identities.revoke(jti, reason)
+    click.echo("revoked" if first else "it was revoked before")
+
+
+@command.command("show")
+@click.argument("token")
+@pass_command_context
+def show(context: CommandContext, token: str) -> None:
+    """Say what a certificate says, and whether it holds. Exit status 1 where it doesn't."""
+    try:
+        found = context.services.identities.authenticate(token)
+    except AuthenticationError as ex:
+        click.echo(json.dumps({"valid": False, "code": ex.code, "detail": str(ex)}, indent=2))
+        raise SystemExit(1) from ex
+    answer = {
+        "valid": True,
+        "subject": found.subject,
+        "role": found.role.value,
+        "jti": found.certificate_id,
+        "issuedAt": format_rfc3339(found.issued_at),
+        "expiresAt": format_rfc3339(found.expires_at),
+        "publicKey": found.public_key,
+    }
+    click.echo(json.dumps(answer, indent=2))

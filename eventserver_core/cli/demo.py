@@ -1,0 +1,84 @@
+"""``eventserver demo``"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from eventserver_core.cli.context import EXIT_FAILURE
+
+_BY_SIGNAL = 128
+"""What a shell adds to the number of the signal that ended a program."""
+
+
+class _InterruptedError(BaseException):
+    """A signal came; nothing on the way out but what cleans up may catch it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@click.command("demo")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-output"),
+    help="Where to leave the evidence.  [default: demo-output]",
+)
+@click.option("--keep", is_flag=True, help="Keep the server's folder, and say where it is.")
+def command(output: Path, keep: bool) -> None:
+    """Show the main job from end to end: a real server, three events, their proofs.
+
+    Runs in a temporary folder on the embedded defaults, whatever the settings here are, and
+    reaches nothing beyond this machine. Exit status 0 only if every step held.
+    """
+    from eventserver_core.demo.narration import Narrator
+    from eventserver_core.demo.next_steps import next_steps
+    from eventserver_core.demo.run import FAILURES, Demo
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    say = Narrator(Console(highlight=False), Console(stderr=True, highlight=False))
+    started = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="eventserver-demo-"))
+    try:
+        say.title(
+            "EventServer: from a photo to a proof",
+            "Everything runs on this machine, in a temporary folder of its own.",
+        )
+        evidence = Demo(say, folder, output).run()
+    except FAILURES as ex:
+        expected = getattr(ex, "expected", "no error")
+        found = getattr(ex, "found", f"{type(ex).__name__}: {ex}")
+        say.failure(expected, found, f"{folder / 'server.log'} (the folder is kept)")
+        sys.exit(EXIT_FAILURE)
+    except _InterruptedError as ex:
+        say.interrupted()
+        _clean_up(folder, keep)
+        sys.exit(_BY_SIGNAL + ex.number)
+    except SystemExit:  # whoever was reading the output has left
+        _clean_up(folder, keep)
+        raise
+    _clean_up(folder, keep)
+    steps = next_steps(evidence)
+    if keep:
+        steps.append((f"ls {folder}", "what the server kept, its log, and the forged evidence"))
+    say.end(f"Every step held, in {time.monotonic() - started:.1f} seconds.", steps)
+
+
+def _clean_up(folder: Path, keep: bool) -> None:
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interrupt(number: int, _frame: Any) -> None:
+    # an exception, so that the server is stopped on the way out
+    raise _InterruptedError(number)

@@ -1,0 +1,28 @@
+"""``eventserver serve``"""
+
+from __future__ import annotations
+
+import click
+
+from eventserver_core.cli.context import CommandContext, pass_command_context
+
+
+@click.command("serve")
+@click.option("--with-worker", is_flag=True, help="Run the anchoring worker beside the API.")
+@pass_command_context
+def command(context: CommandContext, with_worker: bool) -> None:
+    """Serve the API under gunicorn.
+
+    Ends with status 0 after SIGTERM or SIGINT, when the requests under way are done.
+    """
+    from eventserver_core.serving.server import Server, require_free_port, worker_command
+    from eventserver_core.wiring import Services, prepare_schema
+
+    # everything that can be wrong is found here, before a process is forked
+    services = Services(context.configuration)
+    services.load_backends()
+    prepare_schema(services.database)
+    services.database.close()
+    require_free_port(context.configuration.settings)
+    beside = worker_command(context.arguments) if with_worker else None
+    Server(context.configuration, beside).run()

@@ -1,0 +1,68 @@
+"""``eventserver worker``"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from typing import Any
+
+import click
+
+from eventserver_core.cli.context import CommandContext, pass_command_context
+from eventserver_core.domain.instant import format_rfc3339
+
+_PARENT_POLL_SECONDS = 1.0
+
+
+@click.command("worker")
+@click.option("--once", is_flag=True, help="Do what there is to do now, and end.")
+@click.option("--status", is_flag=True, help="Say what waits to be anchored, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --status: print JSON.")
+@click.option("--beside-parent", is_flag=True, hidden=True, help="End when the parent does.")
+@pass_command_context
+def command(
+    context: CommandContext, once: bool, status: bool, as_json: bool, beside_parent: bool
+) -> None:
+    """Seal batches, anchor them, follow them until they are final.
+
+    Any number of workers may run; one at a time does the work, and another takes over when it
+    falls silent.
+    """
+    if status:
+        _print_status(context, as_json)
+        return
+    worker = context.services.worker()
+    if once:
+        worker.run_until_idle()
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    if beside_parent:
+        threading.Thread(target=_watch_parent, args=(worker,), daemon=True).start()
+    worker.run()
+
+
+def _watch_parent(worker: Any) -> None:
+    parent = os.getppid()
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(_PARENT_POLL_SECONDS)
+    worker.stop()
+
+
+def _print_status(context: CommandContext, as_json: bool) -> None:
+    backlog = context.services.batches.backlog()
+    oldest = format_rfc3339(backlog.oldest) if backlog.oldest else None
+    if as_json:
+        answer = {
+            "backlog": backlog.waiting,
+            "oldestReceivedAt": oldest,
+            "lastError": backlog.last_error,
+        }
+        click.echo(json.dumps(answer))
+        return
+    click.echo(f"events not anchored yet: {backlog.waiting}")
+    click.echo(f"the oldest came in at:   {oldest or '-'}")
+    click.echo(f"last error:              {backlog.last_error or '-'}")

@@ -1,0 +1,1 @@
+"""The rows: models, queries and migrations. peewee stays in here and in ``migrations/``."""

@@ -1,0 +1,232 @@
+"""Queries on batches: sealing events, and following a root to its block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from peewee import SQL, fn
+
+from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
+from eventserver_core.db.connection import Database
+from eventserver_core.db.leases import HeldLease, require
+from eventserver_core.db.models import AnchorTransactionRow, Batch, Event
+from eventserver_core.domain import merkle
+from eventserver_core.domain.proof import Anchor
+
+BATCHED, ANCHORED, CONFIRMED = "batched", "anchored", "confirmed"
+
+# A constant and no parameter: only so does a database see that the index of open batches will do.
+_OPEN = Batch.state != SQL(f"'{CONFIRMED}'")
+_ANCHOR_COLUMNS = tuple(Anchor.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch, and where it is anchored once its transaction is in a block."""
+
+    id: int
+    state: str
+    size: int
+    root_hex: str
+    sealed_at: datetime
+    attempts: int
+    last_error: str | None
+    anchor: Anchor | None
+    confirmations: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not anchored yet.
+
+    Attributes:
+        waiting: how many events are in no block.
+        oldest: when the oldest of them was received.
+        last_error: why the last try to anchor failed, if the batch still waits.
+    """
+
+    waiting: int
+    oldest: datetime | None
+    last_error: str | None
+
+
+def batch_record(row: Any) -> BatchRecord:
+    """Make a record of a row."""
+    anchor = None
+    if row.block_hash is not None:
+        anchor = Anchor(**{name: getattr(row, name) for name in _ANCHOR_COLUMNS})
+    return BatchRecord(
+        row.id,
+        row.state,
+        row.size,
+        row.root_hex,
+        row.sealed_at,
+        row.attempts,
+        row.last_error,
+        anchor,
+        row.confirmations,
+    )
+
+
+class BatchRepository:
+    """The batches. Whatever changes one needs the lease, and changes nothing once it is lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def unsealed(self, limit: int) -> tuple[int, datetime | None]:
+        """Return how many events wait to be sealed, counted up to ``limit``, and since when."""
+        waiting = Event.select(Event.received_at).where(Event.batch_id.is_null())
+        # the first one in is the oldest, near enough: ids are given in the order of arrival
+        oldest = waiting.order_by(Event.id).limit(1)
+        with self._database.session() as database:
+            first = oldest.first(database)
+            count = waiting.limit(limit).count(database)
+        return count, first.received_at if first else None
+
+    def seal(self, lease: HeldLease, limit: int, now: datetime) -> BatchRecord | None:
+        """Seal the events that came first into a batch, in one transaction.
+
+        Returns:
+            The batch, or None where no event waits.
+        """
+        with self._database.transaction() as database:
+            require(database, lease)
+            batch_id = Batch.insert(
+                state=BATCHED, size=0, root_hex="", sealed_at=now, next_attempt_at=now
+            ).returning(Batch.id)
+            # the id comes back the same way from SQLite and PostgreSQL only by RETURNING
+            (row,) = list(batch_id.execute(database))
+            numbered = (
+                Event.select(
+                    Event.id.alias("event"),
+                    (fn.ROW_NUMBER().over(order_by=[Event.id]) - 1).alias("position"),
+                )
+                .where(Event.batch_id.is_null())
+                .order_by(Event.id)
+                .limit(limit)
+                .alias("numbered")
+            )
+            size = (
+                Event.update(batch_id=row.id, leaf_index=numbered.c.position)
+                .from_(numbered)
+                .where(Event.id == numbered.c.event, Event.batch_id.is_null())
+                .execute(database)
+            )
+            if size == 0:
+                Batch.delete().where(Batch.id == row.id).execute(database)
+                return None
+            root = merkle.root(self._leaves(database, row.id))
+            Batch.update(size=size, root_hex=root.hex()).where(Batch.id == row.id).execute(database)
+            return batch_record(Batch.select().where(Batch.id == row.id).get(database))
+
+    def leaves(self, batch_id: int) -> list[bytes]:
+        """Return the hashes of a batch's events, in the order of its leaves."""
+        with self._database.session() as database:
+            return list(self._leaves(database, batch_id))
+
+    def due(self, now: datetime, limit: int = 100) -> list[BatchRecord]:
+        """Return the batches that are not final and are due, the most overdue first."""
+        query = (
+            Batch.select()
+            .where(_OPEN, Batch.next_attempt_at <= now)
+            .order_by(Batch.next_attempt_at, Batch.id)
+            .limit(limit)
+        )
+        with self._database.session() as database:
+            return [batch_record(row) for row in query.execute(database)]
+
+    def transactions(self, batch_id: int) -> list[AnchorTransaction]:
+        """Return the transactions that were made for a batch, oldest first."""
+        row = AnchorTransactionRow
+        query = row.select().where(row.batch_id == batch_id).order_by(row.id)
+        with self._database.session() as database:
+            return [
+                AnchorTransaction(bytes(r.root), bytes(r.payload), r.transaction_hash)
+                for r in query.execute(database)
+            ]
+
+    def add_transaction(
+        self, lease: HeldLease, batch_id: int, transaction: AnchorTransaction, now: datetime
+    ) -> None:
+        """Keep a transaction, committed, before it is published."""
+        query = AnchorTransactionRow.insert(
+            batch_id=batch_id,
+            root=transaction.root,
+            payload=transaction.payload,
+            transaction_hash=transaction.transaction_hash,
+            made_at=now,
+        )
+        self._change(lease, query)
+
+    def record_receipt(
+        self, lease: HeldLease, batch_id: int, receipt: AnchorReceipt, next_look: datetime
+    ) -> None:
+        """Record where a batch is anchored, and whether for good."""
+        values = {name: getattr(receipt.anchor, name) for name in _ANCHOR_COLUMNS}
+        query = Batch.update(
+            **values,
+            state=CONFIRMED if receipt.final else ANCHORED,
+            confirmations=receipt.confirmations,
+            attempts=0,
+            last_error=None,
+            next_attempt_at=next_look,
+        ).where(Batch.id == batch_id)
+        self._change(lease, query)
+
+    def record_loss(self, lease: HeldLease, batch_id: int, now: datetime) -> None:
+        """Put a batch back whose transaction is in no block any longer."""
+        values: dict[str, Any] = dict.fromkeys(_ANCHOR_COLUMNS)
+        query = Batch.update(
+            **values,
+            state=BATCHED,
+            confirmations=None,
+            last_error="the anchoring transaction is in no block any longer",
+            next_attempt_at=now,
+        ).where(Batch.id == batch_id)
+        self._change(lease, query)
+
+    def postpone(
+        self, lease: HeldLease, batch_id: int, error: str | None, next_attempt: datetime
+    ) -> None:
+        """Put a batch's next try off; with an error it counts as a failed one."""
+        query = Batch.update(
+            last_error=error,
+            attempts=Batch.attempts + 1 if error else 0,
+            next_attempt_at=next_attempt,
+        ).where(Batch.id == batch_id)
+        self._change(lease, query)
+
+    def backlog(self) -> Backlog:
+        """Return what is not anchored yet."""
+        unsealed = Event.select(fn.COUNT(Event.id), fn.MIN(Event.received_at)).where(
+            Event.batch_id.is_null()
+        )
+        open_batches = Batch.select(fn.SUM(Batch.size), fn.MIN(Batch.id)).where(
+            _OPEN, Batch.state == BATCHED
+        )
+        with self._database.session() as database:
+            waiting, oldest = unsealed.tuples().first(database)
+            in_batches, first_batch = open_batches.tuples().first(database)
+            error = None
+            if first_batch is not None:
+                first = Event.select(fn.MIN(Event.received_at)).where(Event.batch_id == first_batch)
+                (batched_since,) = first.tuples().first(database)
+                oldest = min(filter(None, (oldest, batched_since)), default=None)
+                error = Batch.select().where(Batch.id == first_batch).get(database).last_error
+        return Backlog(waiting + (in_batches or 0), oldest, error)
+
+    def _change(self, lease: HeldLease, query: Any) -> None:
+        with self._database.transaction() as database:
+            require(database, lease)
+            query.execute(database)
+
+    @staticmethod
+    def _leaves(database: Any, batch_id: int) -> Iterator[bytes]:
+        query = Event.select(Event.digest_hex).where(Event.batch_id == batch_id)
+        rows: Sequence[tuple[str]] = query.order_by(Event.leaf_index).tuples().execute(database)
+        for (digest_hex,) in rows:
+            yield bytes.fromhex(digest_hex)

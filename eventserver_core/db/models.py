@@ -1,0 +1,129 @@
+"""The tables, as peewee has them; the migrations hold frozen copies of their own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    BlobField,
+    CharField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
+
+
+class MomentField(BigIntegerField):
+    """A moment, as milliseconds since 1970: the same order and precision on every database."""
+
+    def db_value(self, value: datetime | None) -> int | None:
+        return None if value is None else to_milliseconds(value)
+
+    def python_value(self, value: Any) -> datetime | None:
+        return None if value is None else from_milliseconds(value)
+
+
+class Batch(Model):
+    """Events under one Merkle root. ``state`` is batched, anchored or confirmed."""
+
+    id = BigAutoField()
+    state = CharField(max_length=16)
+    size = IntegerField()
+    root_hex = CharField(max_length=64)
+    sealed_at = MomentField()
+    attempts = IntegerField(default=0)
+    next_attempt_at = MomentField()
+    last_error = TextField(null=True)
+    chain = CharField(max_length=32, null=True)
+    network = CharField(max_length=64, null=True)
+    chain_id = BigIntegerField(null=True)
+    contract = CharField(max_length=64, null=True)
+    transaction_hash = CharField(max_length=66, null=True)
+    block_number = BigIntegerField(null=True)
+    block_hash = CharField(max_length=66, null=True)
+    parent_hash = CharField(max_length=66, null=True)
+    block_time = MomentField(null=True)
+    confirmations = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "batches"
+
+
+class Event(Model):
+    """An event that is stored. Without a batch it waits to be sealed."""
+
+    id = BigAutoField()
+    digest_hex = CharField(max_length=64, unique=True)
+    event_id = CharField(max_length=36, unique=True)
+    received_at = MomentField()
+    submitted_by = CharField(max_length=255)
+    device = CharField(max_length=255, null=True)
+    pack_key = CharField(max_length=128)
+    pack_offset = BigIntegerField()
+    pack_length = IntegerField()
+    storage_location = CharField(max_length=512)
+    media_key = CharField(max_length=128, null=True)
+    media_type = CharField(max_length=64, null=True)
+    media_size = BigIntegerField(null=True)
+    signed_package_key = CharField(max_length=128, null=True)
+    public_key = TextField(null=True)
+    batch_id = BigIntegerField(null=True)
+    leaf_index = IntegerField(null=True)
+
+    class Meta:
+        table_name = "events"
+
+
+class AnchorTransactionRow(Model):
+    """A transaction, kept before it is published; a batch may have had several."""
+
+    id = BigAutoField()
+    batch_id = BigIntegerField(index=True)
+    root = BlobField()
+    payload = BlobField()
+    transaction_hash = CharField(max_length=66, null=True)
+    made_at = MomentField()
+
+    class Meta:
+        table_name = "anchor_transactions"
+
+
+class Lease(Model):
+    """Who may work on something. ``token`` grows each time it changes hands."""
+
+    name = CharField(max_length=64, primary_key=True)
+    holder = CharField(max_length=128)
+    token = BigIntegerField()
+    expires_at = MomentField()
+
+    class Meta:
+        table_name = "leases"
+
+
+class Revocation(Model):
+    """A certificate that was taken back."""
+
+    certificate_id = CharField(max_length=128, primary_key=True)
+    revoked_at = MomentField()
+    reason = TextField()
+
+    class Meta:
+        table_name = "revocations"
+
+
+class RedeemedChallenge(Model):
+    """A challenge that was used; forgotten once it has expired."""
+
+    challenge_key = CharField(max_length=128, primary_key=True)
+    expires_at = MomentField(index=True)
+
+    class Meta:
+        table_name = "redeemed_challenges"
+
+
+MODELS = (Batch, Event, AnchorTransactionRow, Lease, Revocation, RedeemedChallenge)

@@ -1,0 +1,168 @@
+"""The steps of the demo, in order; each goes on only if all that it shows did hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from eventserver_core.demo.checking import Checking
+from eventserver_core.demo.client import ApiClient
+from eventserver_core.demo.device import Device
+from eventserver_core.demo.expectations import StepFailedError, expect
+from eventserver_core.demo.narration import Narrator
+from eventserver_core.demo.sending import Sending
+from eventserver_core.demo.sent import SentEvent, short
+from eventserver_core.demo.server import LocalServer
+
+FAILURES = (
+    StepFailedError,
+    httpx.HTTPError,
+    subprocess.SubprocessError,
+    zipfile.BadZipFile,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What a step that doesn't hold ends with; an answer that lacks a member is a ``LookupError``."""
+
+_CONFIRM_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_STATES = ("stored", "batched", "anchored", "confirmed")
+
+
+class Demo:
+    """One run.
+
+    Args:
+        say: tells what happens.
+        folder: where the server runs and forged copies go.
+        output: where the evidence is left.
+    """
+
+    def __init__(self, say: Narrator, folder: Path, output: Path) -> None:
+        self._say = say
+        self._folder = folder
+        self._output = output
+
+    def run(self) -> Path:
+        """Do every step, and return the evidence that is left.
+
+        Raises:
+            Exception: one of ``FAILURES``; a step did not hold.
+        """
+        with LocalServer(self._folder) as server:
+            checking = Checking(self._say, server)
+            with ApiClient(self._start(server)) as client:
+                admin, relay = self._issue_certificates(server)
+                device, sending = Device(), Sending(self._say, client)
+                certificate = sending.let_device_in(device)
+                sending.send_json(relay)
+                signed = sending.send_signed(device, certificate)
+                sending.send_form(relay)
+                self._wait(client, sending.events)
+                checking.check_proofs(client, sending.events)
+                path = self._download(client, signed, admin)
+            self._stop(server)
+            checking.check_offline(path)
+            checking.forge(path, self._folder)
+        self._sum_up(sending.events)
+        return path
+
+    def _start(self, server: LocalServer) -> str:
+        self._say.step(
+            "Start a server",
+            "A real one, on the embedded defaults: SQLite, plain files, and a ledger in a file "
+            "that stands in for a blockchain.",
+        )
+        self._say.command("eventserver serve --with-worker")
+        url = server.start()
+        with ApiClient(url) as client:
+            health = client.health()
+        expect(health["status"] == "healthy", "a healthy server", json.dumps(health))
+        self._say.held(f"it listens at {url}")
+        self._say.held(f"it is healthy: {', '.join(health['services'])} all answer")
+        return url
+
+    def _issue_certificates(self, server: LocalServer) -> tuple[str, str]:
+        self._say.step("Issue an admin's and a relay's certificate on the command line")
+        issued = []
+        for role, purpose in (
+            ("admin", "may read every event"),
+            ("relay", "may hand in what others recorded"),
+        ):
+            arguments = ["certificate", "issue", "--role", role, "--subject", f"demo-{role}"]
+            self._say.command(f"eventserver {' '.join(arguments)}")
+            done = server.run_command(*arguments)
+            expect(done.returncode == 0, "a certificate", done.stderr.strip())
+            issued.append(done.stdout.strip())
+            self._say.held(f"demo-{role} {purpose}")
+        return issued[0], issued[1]
+
+    def _wait(self, client: ApiClient, events: Sequence[SentEvent]) -> None:
+        self._say.step(
+            "Wait until they are anchored and confirmed",
+            "The worker seals them into a Merkle tree, here after 2 seconds and not a minute, and "
+            "writes the tree's root to the chain.",
+        )
+        deadline = time.monotonic() + _CONFIRM_SECONDS
+        with self._say.waiting(len(events) * (len(_STATES) - 1)) as move:
+            while True:
+                for event in events:
+                    event.verification = client.verification(event.receipt.digest_hex)
+                states = [event.verification["status"] for event in events]
+                expect(set(states) <= set(_STATES), f"states among {_STATES}", states)
+                move(sum(map(_STATES.index, states)), _counted(states))
+                if set(states) == {"confirmed"}:
+                    break
+                expect(
+                    time.monotonic() < deadline,
+                    f"every event confirmed within {_CONFIRM_SECONDS:.0f} seconds",
+                    _counted(states),
+                )
+                time.sleep(_POLL_SECONDS)
+        blocks = sorted({event.verification["blockNumber"] for event in events})
+        self._say.held(
+            f"all {len(events)} are confirmed, in block{'s' * (len(blocks) > 1)} "
+            f"{', '.join(map(str, blocks))} of the ledger"
+        )
+
+    def _download(self, client: ApiClient, event: SentEvent, admin: str) -> Path:
+        self._say.step("Download the evidence of the signed photo, as the admin")
+        self._output.mkdir(parents=True, exist_ok=True)
+        path = self._output / f"event-{event.receipt.event_id}.zip"
+        client.download_evidence(event.receipt.digest_hex, admin, path)
+        self._say.held(f"{path} ({path.stat().st_size:,} bytes)")
+        return path
+
+    def _stop(self, server: LocalServer) -> None:
+        self._say.step("Stop the server", "What follows needs nothing of it.")
+        status = server.stop()
+        expect(status == 0, "exit status 0", f"exit status {status}")
+        self._say.held("it finished what it was doing and ended with status 0")
+
+    def _sum_up(self, events: Sequence[SentEvent]) -> None:
+        self._say.table(
+            ("event", "sent as", "hash", "status", "block", "verdict"),
+            [
+                (
+                    event.name,
+                    event.how,
+                    short(event.receipt.digest_hex),
+                    event.verification["status"],
+                    str(event.verification["blockNumber"]),
+                    event.verdict,
+                )
+                for event in events
+            ],
+        )
+
+
+def _counted(states: Sequence[str]) -> str:
+    return ", ".join(f"{states.count(state)} {state}" for state in _STATES if state in states)

@@ -1,0 +1,131 @@
+"""Envelopes and packs: how events lie in storage, so that the database can be rebuilt from it.
+
+An envelope is one line of a pack: the statement as hashed, who brought it, and when. A pack is
+NDJSON; its key is the digest of its bytes. Keys come from digests alone and are flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from eventserver_core.domain.canonical import WRAPPED_DEPTH, canonicalize, parse_ijson
+from eventserver_core.domain.digest import sha256_hex
+from eventserver_core.domain.instant import format_rfc3339, parse_rfc3339
+
+FORMAT = "eventserver-envelope/1"
+
+MEDIA_PREFIX = "media-"
+PACK_PREFIX = "pack-"
+SIGNED_PACKAGE_PREFIX = "jws-"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Evidence of who wrote a package.
+
+    Attributes:
+        object_key: where the JWS lies, byte for byte.
+        signer: the subject of the device's certificate.
+        public_key: the JWK that the certificate binds, public members only.
+    """
+
+    object_key: str
+    signer: str
+    public_key: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is kept of an event.
+
+    Attributes:
+        digest_hex: the event hash.
+        statement: the JSON value that was hashed.
+        submitted_by: the subject of the certificate that brought it.
+        submitter_role: ``relay`` or ``device``.
+        received_at: when it was received.
+        media_key: the media's object, if it has media.
+        signature: there if the package was signed.
+    """
+
+    digest_hex: str
+    statement: Mapping[str, Any]
+    submitted_by: str
+    submitter_role: str
+    received_at: datetime
+    media_key: str | None
+    signature: Signature | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The bytes of a pack, and where in them each envelope lies.
+
+    Attributes:
+        key: the storage key.
+        content: NDJSON.
+        spans: offset and length of each line without its line feed, in the envelopes' order.
+    """
+
+    key: str
+    content: bytes
+    spans: Sequence[tuple[int, int]]
+
+
+def make_pack(envelopes: Sequence[Envelope]) -> Pack:
+    """Write envelopes as one pack."""
+    content = bytearray()
+    spans: list[tuple[int, int]] = []
+    for envelope in envelopes:
+        line = canonicalize(_document(envelope))
+        spans.append((len(content), len(line)))
+        content += line + b"\n"
+    frozen = bytes(content)
+    return Pack(PACK_PREFIX + sha256_hex(frozen), frozen, spans)
+
+
+def parse_envelope(line: bytes) -> Envelope:
+    """Read one line of a pack.
+
+    Raises:
+        InvalidPackageError: it is not JSON.
+        ValueError: it is not an envelope of this format.
+    """
+    document = parse_ijson(line, max_depth=WRAPPED_DEPTH)
+    try:
+        if document["format"] != FORMAT:
+            raise ValueError(f"not an {FORMAT}: {document['format']!r}")
+        signature = document["signature"]
+        return Envelope(
+            digest_hex=document["hash"],
+            statement=document["statement"],
+            submitted_by=document["submittedBy"]["subject"],
+            submitter_role=document["submittedBy"]["role"],
+            received_at=parse_rfc3339(document["receivedAt"]),
+            media_key=document["mediaKey"],
+            signature=signature
+            and Signature(signature["objectKey"], signature["signer"], signature["publicKey"]),
+        )
+    except (KeyError, TypeError) as ex:
+        raise ValueError(f"not an {FORMAT}") from ex
+
+
+def _document(envelope: Envelope) -> dict[str, Any]:
+    signature = envelope.signature
+    return {
+        "format": FORMAT,
+        "hash": envelope.digest_hex,
+        "statement": envelope.statement,
+        "submittedBy": {"subject": envelope.submitted_by, "role": envelope.submitter_role},
+        "receivedAt": format_rfc3339(envelope.received_at),
+        "mediaKey": envelope.media_key,
+        "signature": signature
+        and {
+            "objectKey": signature.object_key,
+            "signer": signature.signer,
+            "publicKey": dict(signature.public_key),
+        },
+    }

@@ -1,0 +1,1 @@
+"""The API on Falcon: HTTP in, services, HTTP out."""

@@ -1,0 +1,58 @@
+"""Who may call what: each resource lists its methods, and what is not listed is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import falcon
+
+from eventserver_core.backends.auth import Credentials, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call a method, and how often.
+
+    Attributes:
+        roles: whose certificates are let through; none means that anyone is.
+        limited: whether calls count against a limit: the caller's, or its address's where
+            anyone may call.
+    """
+
+    roles: frozenset[Role] = field(default_factory=frozenset)
+    limited: bool = False
+
+
+ANYONE = Access()
+ANYONE_LIMITED = Access(limited=True)
+SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), limited=True)
+HOLDERS = Access(frozenset(Role), limited=True)
+ADMINS = Access(frozenset({Role.ADMIN}), limited=True)
+
+
+class Resource:
+    """What every resource has.
+
+    Attributes:
+        access: who may call each method.
+    """
+
+    access: Mapping[str, Access]
+
+    def __init_subclass__(cls) -> None:
+        # HEAD is GET without the body (RFC 9110, section 9.3.2), which Falcon leaves out
+        if get := getattr(cls, "on_get", None):
+            cls.on_head = get  # type: ignore[attr-defined]
+
+    @classmethod
+    def access_of(cls, method: str) -> Access | None:
+        """Return who may call a method; None is nobody."""
+        return cls.access.get("GET" if method == "HEAD" else method)
+
+
+def caller(req: falcon.Request) -> Credentials:
+    """Return who is calling a route that needs a certificate."""
+    credentials = req.context.credentials
+    assert isinstance(credentials, Credentials)  # noqa: S101 - Authenticate put it there
+    return credentials

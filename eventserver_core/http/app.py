@@ -1,0 +1,124 @@
+"""The Falcon application: which resource is where."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from eventserver_core.backends.ratelimit import Quota, RateLimiter
+from eventserver_core.errors import ConfigurationError
+from eventserver_core.http import errors
+from eventserver_core.http.access import Resource
+from eventserver_core.http.middleware.allow_origins import AllowOrigins
+from eventserver_core.http.middleware.authenticate import Authenticate
+from eventserver_core.http.middleware.limit_rate import LimitRate
+from eventserver_core.http.middleware.tag_request import TagRequest
+from eventserver_core.http.resources.event import (
+    EventPackageResource,
+    EventProofResource,
+    EventResource,
+    EventVerificationResource,
+)
+from eventserver_core.http.resources.events import EventsResource, SignedEventsResource
+from eventserver_core.http.resources.health import (
+    HealthResource,
+    LivenessResource,
+    ReadinessResource,
+)
+from eventserver_core.http.resources.identity import (
+    CertificateResource,
+    KeySetResource,
+    PowChallengeResource,
+    PowVerificationResource,
+)
+from eventserver_core.services.evidence import EvidenceArchive
+from eventserver_core.services.health import CheckHealth
+from eventserver_core.services.identity import Identities
+from eventserver_core.services.ingest import IngestEvents
+from eventserver_core.services.verification import Verifications
+
+_EXPOSED = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """What the HTTP side needs to know of the settings.
+
+    Attributes:
+        max_json_size: the largest JSON body in bytes.
+        max_file_size: the largest media in bytes.
+        request_timeout: how long a body may take, in seconds.
+        rate_limit_per_minute: calls of one identity in any 60 seconds.
+        allowed_origins: web origins whose pages may call.
+        trusted_proxies: addresses whose X-Forwarded-For is believed.
+    """
+
+    max_json_size: int
+    max_file_size: int
+    request_timeout: float
+    rate_limit_per_minute: int
+    allowed_origins: Sequence[str]
+    trusted_proxies: Sequence[str]
+
+
+def create_app(
+    *,
+    ingest: IngestEvents,
+    identities: Identities,
+    verifications: Verifications,
+    archive: EvidenceArchive,
+    health: CheckHealth,
+    limiter: RateLimiter,
+    options: HttpOptions,
+) -> falcon.App[Any, Any]:
+    """Put the application together."""
+    quota = Quota("default", options.rate_limit_per_minute, 60)
+    middleware: list[Any] = [
+        TagRequest(),
+        Authenticate(identities),
+        LimitRate(limiter, quota, _networks(options.trusted_proxies)),
+    ]
+    if options.allowed_origins:
+        origins = "*" if "*" in options.allowed_origins else options.allowed_origins
+        middleware.append(AllowOrigins(allow_origins=origins, expose_headers=_EXPOSED))
+    app: falcon.App[Any, Any] = falcon.App(middleware=middleware)
+    app.req_options.strip_url_path_trailing_slash = False
+    errors.install(app)
+    sending: dict[str, Any] = {
+        "max_json_size": options.max_json_size,
+        "max_file_size": options.max_file_size,
+        "request_timeout": options.request_timeout,
+    }
+    routes: dict[str, Resource] = {
+        "/api/v1/events": EventsResource(ingest, identities, **sending),
+        "/api/v1/events/package": SignedEventsResource(ingest, identities, **sending),
+        "/api/v1/events/{digest_hex}": EventResource(archive),
+        "/api/v1/events/{digest_hex}/verify": EventVerificationResource(verifications),
+        "/api/v1/events/{digest_hex}/proof": EventProofResource(verifications),
+        "/api/v1/events/{digest_hex}/package": EventPackageResource(archive),
+        "/api/v1/pow/challenge": PowChallengeResource(identities),
+        "/api/v1/pow/verify": PowVerificationResource(identities),
+        "/api/v1/certificates/{certificate_id}": CertificateResource(identities),
+        "/.well-known/jwks.json": KeySetResource(identities),
+        "/health": HealthResource(health),
+        "/health/live": LivenessResource(),
+        "/health/ready": ReadinessResource(health),
+    }
+    for template, resource in routes.items():
+        app.add_route(template, resource)
+    return app
+
+
+def _networks(
+    addresses: Sequence[str],
+) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    try:
+        return [ipaddress.ip_network(address, strict=False) for address in addresses]
+    except ValueError as ex:
+        raise ConfigurationError(
+            f"server.trusted_proxies: expected addresses or networks: {ex}"
+        ) from ex

@@ -1,0 +1,142 @@
+"""What callers see when something is wrong: RFC 9457 problem details, for every error there is."""
+
+from __future__ import annotations
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+
+from eventserver_core.domain.canonical import pointer
+from eventserver_core.errors import (
+    AuthenticationError,
+    BackendUnavailableError,
+    ClockSkewError,
+    ConflictError,
+    ContentMismatchError,
+    ContentTooLargeError,
+    EventServerError,
+    EventTooOldError,
+    Fault,
+    InvalidInputError,
+    InvalidSolutionError,
+    LeaseLostError,
+    NotFoundError,
+    ObjectNotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RequestTimeoutError,
+    UnsupportedMediaError,
+)
+from eventserver_core.http.middleware.tag_request import tag
+from eventserver_core.log import get_logger, scrub
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+STATUSES: dict[type[EventServerError], HTTPStatus] = {
+    ContentTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    ContentMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ClockSkewError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    EventTooOldError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidSolutionError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
+    InvalidInputError: HTTPStatus.BAD_REQUEST,
+    AuthenticationError: HTTPStatus.UNAUTHORIZED,
+    PermissionDeniedError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    BackendUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ObjectNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LeaseLostError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The one table from errors to status codes; the nearest class in an error's tree counts."""
+
+_log = get_logger()
+
+
+def status_of(error: type[EventServerError]) -> HTTPStatus:
+    """Return the status that an error is answered with."""
+    for ancestor in error.__mro__:
+        if ancestor in STATUSES:
+            return STATUSES[ancestor]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def install(app: falcon.App[Any, Any]) -> None:
+    """Make an application answer every error with problem details."""
+    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(EventServerError, _ours)
+    app.add_error_handler(falcon.HTTPError, _falcons)
+
+
+def problem(
+    resp: falcon.Response,
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    request_id: str,
+    **members: Any,
+) -> None:
+    """Answer with problem details."""
+    resp.status = f"{status.value} {status.phrase}"
+    resp.content_type = CONTENT_TYPE
+    resp.cache_control = ["no-store"]
+    document = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": scrub(detail),
+        "code": code,
+        "requestId": request_id,
+        **members,
+    }
+    resp.data = json.dumps(document).encode("utf-8", "replace")
+
+
+def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _params: Any) -> None:
+    status = status_of(type(ex))
+    members: dict[str, Any] = dict(ex.extras)
+    faults: list[Fault] = getattr(ex, "faults", [])
+    if faults and isinstance(ex, InvalidInputError):
+        members["errors"] = [{"pointer": f.pointer, "detail": scrub(f.detail)} for f in faults]
+    detail = str(ex)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        _log.error("backend_unavailable", error=str(ex), exc_info=ex.__cause__)
+        backend = getattr(ex, "backend", "storage").partition("=")[0]
+        detail = f"{backend} is not available now; the same request may succeed later"
+        resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
+    if isinstance(ex, RateLimitedError):
+        resp.set_header("Retry-After", str(max(1, math.ceil(ex.retry_after))))
+    if isinstance(ex, AuthenticationError):
+        challenge = (
+            "Bearer" if ex.code == AuthenticationError.code else 'Bearer error="invalid_token"'
+        )
+        resp.set_header("WWW-Authenticate", challenge)
+    problem(resp, status, ex.code, detail, tag(req, resp), **members)
+
+
+def _falcons(
+    req: falcon.Request, resp: falcon.Response, ex: falcon.HTTPError, _params: Any
+) -> None:
+    status = HTTPStatus(ex.status_code)
+    for name, value in dict(ex.headers or {}).items():
+        resp.set_header(name, value)
+    code = status.name.lower()
+    problem(resp, status, code, ex.description or status.description, tag(req, resp))
+
+
+def _unexpected(req: falcon.Request, resp: falcon.Response, ex: Exception, _params: Any) -> None:
+    _log.error("unexpected_error", exc_info=ex)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    detail = "something went wrong here, and it was logged under this request id"
+    problem(resp, status, "internal_error", detail, tag(req, resp))
+
+
+def validation_faults(errors: list[Any]) -> list[Fault]:
+    """Turn pydantic's errors into faults."""
+    return [Fault(pointer(*error["loc"]), error["msg"]) for error in errors]

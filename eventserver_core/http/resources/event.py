@@ -1,0 +1,108 @@
+"""What is known of one event."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import falcon
+
+from eventserver_core.domain.instant import format_rfc3339
+from eventserver_core.errors import InvalidInputError
+from eventserver_core.http.access import ANYONE, HOLDERS, Resource, caller
+from eventserver_core.services.evidence import EvidenceArchive, package_name
+from eventserver_core.services.verification import Verification, Verifications
+
+_HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
+_PENDING_SECONDS = 10
+
+
+class EventResource(Resource):
+    """``GET /api/v1/events/{hash}``: what is recorded, for its owner and admins."""
+
+    access = {"GET": HOLDERS}
+
+    def __init__(self, archive: EvidenceArchive) -> None:
+        self._archive = archive
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+        event = self._archive.find(_digest(digest_hex), caller(req))
+        resp.media = self._archive.record(event)
+        resp.cache_control = ["private", "no-store"]
+
+
+class EventVerificationResource(Resource):
+    """``GET /api/v1/events/{hash}/verify``: is the hash on the blockchain?"""
+
+    access = {"GET": ANYONE}
+
+    def __init__(self, verifications: Verifications) -> None:
+        self._verifications = verifications
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+        found = self._verifications.verify(_digest(digest_hex))
+        resp.media = _verification(found)
+        resp.cache_control = ["no-cache"]
+
+
+class EventProofResource(Resource):
+    """``GET /api/v1/events/{hash}/proof``: the proof, or when to ask again."""
+
+    access = {"GET": ANYONE}
+
+    def __init__(self, verifications: Verifications) -> None:
+        self._verifications = verifications
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+        event = self._verifications.event(_digest(digest_hex))
+        resp.cache_control = ["no-cache"]
+        proof = self._verifications.proof(event)
+        if proof is None:
+            resp.status = falcon.HTTP_202
+            resp.set_header("Retry-After", str(_PENDING_SECONDS))
+            resp.media = self._verifications.proof_or_pending(event)
+        else:
+            resp.media = proof
+
+
+class EventPackageResource(Resource):
+    """``GET /api/v1/events/{hash}/package``: the evidence as a ZIP, for its owner and admins."""
+
+    access = {"GET": HOLDERS}
+
+    def __init__(self, archive: EvidenceArchive) -> None:
+        self._archive = archive
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+        event = self._archive.find(_digest(digest_hex), caller(req))
+        resp.content_type = "application/zip"
+        resp.downloadable_as = package_name(event)
+        resp.cache_control = ["private", "no-store"]
+        resp.stream = self._archive.package(event)
+
+
+def _digest(text: str) -> str:
+    if not _HASH.match(text):
+        raise InvalidInputError("a hash is 64 hex digits")
+    return text.lower()
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "hash": found.digest_hex,
+        "exists": found.exists,
+        "status": found.status,
+        "verifiedAt": format_rfc3339(found.verified_at),
+        "checkedAgainst": "chain" if found.asked_chain else "database",
+    }
+    if found.root_hex is not None:
+        answer["merkleRoot"] = found.root_hex
+    if found.anchor is not None:
+        answer |= {
+            "blockNumber": found.anchor.block_number,
+            "timestamp": format_rfc3339(found.anchor.block_time),
+            "transactionHash": found.anchor.transaction_hash,
+            "network": found.anchor.network,
+            "confirmations": found.confirmations,
+        }
+    return answer

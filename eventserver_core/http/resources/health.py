@@ -1,0 +1,58 @@
+"""How well the server is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+import eventserver_core
+from eventserver_core.domain import instant
+from eventserver_core.http.access import ANYONE, Resource
+from eventserver_core.services.health import CheckHealth, Health
+
+
+class HealthResource(Resource):
+    """``GET /health``: everything that is depended on; 503 when events can't be taken."""
+
+    access = {"GET": ANYONE}
+
+    def __init__(self, health: CheckHealth) -> None:
+        self._health = health
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        _answer(resp, self._health.check())
+
+
+class LivenessResource(Resource):
+    """``GET /health/live``: this process answers; no dependency is asked."""
+
+    access = {"GET": ANYONE}
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.cache_control = ["no-store"]
+        resp.media = {"status": "alive"}
+
+
+class ReadinessResource(HealthResource):
+    """``GET /health/ready``: whether to send requests here."""
+
+
+def _answer(resp: falcon.Response, health: Health) -> None:
+    answer: dict[str, Any] = {
+        "status": health.status,
+        "timestamp": instant.format_rfc3339(instant.now()),
+        "services": dict(health.services),
+        "version": eventserver_core.__version__,
+    }
+    if health.backlog is not None:
+        answer["anchoring"] = {
+            "backlog": health.backlog.waiting,
+            "oldestAgeSeconds": health.oldest_age,
+            "failing": health.backlog.last_error is not None,
+        }
+    resp.cache_control = ["no-store"]
+    resp.status = falcon.HTTP_503 if health.status == "unhealthy" else falcon.HTTP_200
+    if health.status == "unhealthy":
+        resp.set_header("Retry-After", "5")
+    resp.media = answer

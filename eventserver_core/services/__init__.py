@@ -1,0 +1,1 @@
+"""What EventServer does, without HTTP: each service gets its backends and rows passed in."""

@@ -1,0 +1,147 @@
+"""Who is calling: certificates, their revocation, and proofs of work.
+
+The auth backend checks what can be checked without memory; what must be remembered is in the
+database, and asked there every time, so that every instance knows it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from eventserver_core.backends.auth import (
+    AuthBackend,
+    Challenge,
+    ChallengesDevices,
+    ChecksSignedPackages,
+    Credentials,
+    IssuedCertificate,
+    IssuesCertificates,
+    Role,
+    SignedPackage,
+    Solution,
+)
+from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.errors import (
+    ChallengeUsedError,
+    ConfigurationError,
+    NotFoundError,
+    RevokedCertificateError,
+)
+from eventserver_core.log import get_logger
+
+_log = get_logger()
+_Ability = TypeVar("_Ability")
+
+
+class Identities:
+    """Authenticates callers and issues certificates.
+
+    Args:
+        auth: the auth backend.
+        certificates: what is remembered of certificates.
+        device_lifetime: how long a device's certificate holds.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        auth: AuthBackend,
+        certificates: CertificateRepository,
+        device_lifetime: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._auth = auth
+        self._certificates = certificates
+        self._device_lifetime = device_lifetime
+        self._clock = clock
+
+    def authenticate(self, token: str) -> Credentials:
+        """Return whom a bearer token names.
+
+        Raises:
+            AuthenticationError: nobody, or its certificate was revoked.
+        """
+        credentials = self._auth.authenticate(token)
+        self._refuse_revoked(credentials)
+        return credentials
+
+    def check_signed_package(self, jws: str, bearer: Credentials) -> SignedPackage:
+        """Check a signed package, and that its device's certificate was not revoked.
+
+        Raises:
+            AuthenticationError: the package or the device's certificate doesn't hold.
+        """
+        signed = self._ability(ChecksSignedPackages).check_signed_package(jws, bearer)  # type: ignore[type-abstract]
+        self._refuse_revoked(signed.device)
+        return signed
+
+    def issue(
+        self,
+        subject: str,
+        role: Role,
+        lifetime: timedelta,
+        public_key: Mapping[str, Any] | None = None,
+    ) -> IssuedCertificate:
+        """Issue a certificate."""
+        issued = self._ability(IssuesCertificates).issue(subject, role, lifetime, public_key)  # type: ignore[type-abstract]
+        _log.info(
+            "certificate_issued",
+            subject=subject,
+            role=role.value,
+            certificate_id=issued.credentials.certificate_id,
+        )
+        return issued
+
+    def revoke(self, certificate_id: str, reason: str) -> bool:
+        """Revoke a certificate, everywhere; returns whether it was not revoked before."""
+        first = self._certificates.revoke(certificate_id, reason, self._clock())
+        if first:
+            _log.info("certificate_revoked", certificate_id=certificate_id)
+        return first
+
+    def make_challenge(self) -> Challenge:
+        """Make a proof of work for a device."""
+        return self._ability(ChallengesDevices).make_challenge()  # type: ignore[type-abstract]
+
+    def redeem_challenge(self, solution: Solution, public_key: bytes) -> IssuedCertificate:
+        """Trade a proof of work for a device's certificate, once.
+
+        Args:
+            solution: the work.
+            public_key: JSON text of the device's JWK.
+
+        Raises:
+            InvalidInputError: the key or the work doesn't hold.
+            ChallengeUsedError: the challenge was redeemed before, on whichever instance.
+        """
+        ability: Any = self._ability(ChallengesDevices)  # type: ignore[type-abstract]
+        subject, jwk = ability.identify_device(public_key)
+        solved = ability.check_solution(solution)
+        if not self._certificates.redeem(solved.challenge_key, solved.expires_at):
+            raise ChallengeUsedError("this challenge was used; ask for another one")
+        return self.issue(subject, Role.DEVICE, self._device_lifetime, jwk)
+
+    def public_keys(self) -> Mapping[str, Any]:
+        """Return the JWK set that certificates can be checked with."""
+        return self._ability(IssuesCertificates).public_keys()  # type: ignore[type-abstract]
+
+    def _refuse_revoked(self, credentials: Credentials) -> None:
+        if self._certificates.revoked([credentials.certificate_id]):
+            raise RevokedCertificateError("this certificate was revoked")
+
+    def _ability(self, ability: type[_Ability]) -> _Ability:
+        if not isinstance(self._auth, ability):
+            raise NotFoundError("the auth backend of this server does not do this")
+        return self._auth
+
+
+def require_issuer(auth: AuthBackend) -> None:
+    """Make sure that an auth backend can issue certificates.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    if not isinstance(auth, IssuesCertificates):
+        raise ConfigurationError("plugins.auth: this backend does not issue certificates")

@@ -1,0 +1,123 @@
+"""The worker's loop: hold the lease, seal, anchor, follow, and start over."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.db.leases import HeldLease, LeaseRepository
+from eventserver_core.errors import BackendUnavailableError, LeaseLostError
+from eventserver_core.log import get_logger
+from eventserver_core.services.anchoring import AnchorBatches
+
+LEASE_NAME = "anchoring"
+_log = get_logger()
+
+
+class Worker:
+    """Anchors what was stored; any number may run, one at a time does the work.
+
+    Args:
+        anchoring: what is done under the lease.
+        leases: where the lease is.
+        certificates: where challenges that have ended are forgotten.
+        poll_interval: how long to wait when there is nothing to do, in seconds.
+        lease_duration: how long others wait for a worker that went silent.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        anchoring: AnchorBatches,
+        leases: LeaseRepository,
+        certificates: CertificateRepository,
+        poll_interval: float,
+        lease_duration: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._anchoring = anchoring
+        self._leases = leases
+        self._certificates = certificates
+        self._poll_interval = poll_interval
+        self._lease_duration = lease_duration
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._held: HeldLease | None = None
+        self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def stop(self) -> None:
+        """End the loop after the step it is at."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until told to stop; a database that is away is waited for."""
+        _log.info("worker_started", worker=self.name)
+        while not self._stopping.is_set():
+            try:
+                busy = self.run_once()
+            except LeaseLostError:
+                _log.warning("lease_lost", worker=self.name)
+                self._held, busy = None, False
+            except BackendUnavailableError as ex:
+                _log.warning("worker_waits", error=str(ex))
+                busy = False
+            if not busy:
+                self._stopping.wait(self._poll_interval)
+        self._release()
+        _log.info("worker_stopped", worker=self.name)
+
+    def run_until_idle(self) -> None:
+        """Do all that there is to do now, and let others have the lease.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+            BackendUnavailableError: the database is away.
+        """
+        try:
+            while self.run_once():
+                pass
+        finally:
+            self._release()
+
+    def run_once(self) -> bool:
+        """Do what there is to do now.
+
+        Returns:
+            Whether a batch was sealed, so that more may be waiting.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+            BackendUnavailableError: the database is away.
+        """
+        lease = self._hold()
+        if lease is None:
+            return False
+        sealed = self._anchoring.seal_batch(lease) is not None
+        for batch in self._anchoring.due():
+            lease = self._hold()
+            if lease is None or self._stopping.is_set():
+                return False
+            self._anchoring.anchor_batch(lease, batch)
+        self._certificates.forget_expired(self._clock() - timedelta(hours=1))
+        return sealed
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        try:
+            self._leases.release(self._held, self._clock())
+        except BackendUnavailableError as ex:
+            _log.warning("lease_not_released", error=str(ex))
+        self._held = None
+
+    def _hold(self) -> HeldLease | None:
+        lease = self._leases.acquire(LEASE_NAME, self.name, self._lease_duration, self._clock())
+        if lease is not None and lease != self._held:
+            _log.info("lease_acquired", worker=self.name, token=lease.token)
+        self._held = lease
+        return lease

@@ -1,0 +1,1 @@
+"""Running the application under gunicorn, with the limits that the settings ask for."""

@@ -1,0 +1,256 @@
+"""Settings, backends, services: the one place where everything is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import falcon
+
+from eventserver_core.backends.auth import AuthBackend
+from eventserver_core.backends.chain import ChainBackend
+from eventserver_core.backends.guard import GuardedBackend
+from eventserver_core.backends.provisioning import ProvisioningBackend
+from eventserver_core.backends.ratelimit import RateLimiter
+from eventserver_core.backends.storage import StorageBackend
+from eventserver_core.db.batches import BatchRepository
+from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.db.connection import Database
+from eventserver_core.db.events import EventRepository
+from eventserver_core.db.leases import LeaseRepository
+from eventserver_core.db.migrate import Migrations
+from eventserver_core.domain import instant
+from eventserver_core.errors import ConfigurationError
+from eventserver_core.http.app import HttpOptions, create_app
+from eventserver_core.plugins import PROTOCOLS, Plugins
+from eventserver_core.sections import (
+    CORE_SECTIONS,
+    AnchoringSettings,
+    DatabaseSettings,
+    PluginSettings,
+    SecuritySettings,
+    ServerSettings,
+    StorageSettings,
+)
+from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
+from eventserver_core.services.evidence import EvidenceArchive
+from eventserver_core.services.health import CheckHealth
+from eventserver_core.services.identity import Identities
+from eventserver_core.services.ingest import IngestEvents, IngestLimits
+from eventserver_core.services.verification import Verifications
+from eventserver_core.services.worker import Worker
+from eventserver_core.settings import Settings, Sources
+
+_LATE_AFTER_BATCHES = 10
+"""A server is degraded when an event waits this many times the longest age of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings, and the plugins that they choose."""
+
+    settings: Settings
+    plugins: Plugins
+
+
+def load_configuration(
+    directory: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Configuration:
+    """Read the settings, load the chosen plugins, and check both together.
+
+    Raises:
+        ConfigurationError: with every fault that can be told.
+    """
+    sources = Sources(directory, environ)
+    chosen = sources.peek(PluginSettings)
+    try:
+        plugins = Plugins({role: getattr(chosen, role) for role in PROTOCOLS})
+    except ConfigurationError as ex:
+        # the rest is checked all the same; only what the missing plugins bring can't be known
+        raise ConfigurationError([*ex.faults, *sources.faults_of(CORE_SECTIONS)]) from ex
+    return Configuration(sources.load([*CORE_SECTIONS, *plugins.sections()]), plugins)
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database."""
+    section = settings[DatabaseSettings]
+    data_dir = settings[ServerSettings].data_dir
+    if not section.url:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as ex:
+            raise ConfigurationError(
+                f"server.data_dir: {data_dir} cannot be made: {ex.strerror}"
+            ) from ex
+    return Database(
+        section.url,
+        data_dir.resolve() / "eventserver.sqlite3",
+        max_connections=section.max_connections,
+        timeout=section.connection_timeout,
+    )
+
+
+def prepare_schema(database: Database) -> None:
+    """Make sure that the schema is there; an SQLite file's is brought up to date by itself.
+
+    Raises:
+        ConfigurationError: another database's schema is behind.
+    """
+    migrations = Migrations(database)
+    if database.is_sqlite:
+        migrations.up()
+    elif pending := migrations.pending():
+        raise ConfigurationError(
+            f"database: {len(pending)} migrations are pending; run: eventserver migrate up"
+        )
+
+
+class Services:
+    """Everything that one process needs, each part made when it is first asked for.
+
+    Made after a process was forked: nothing here may be shared with another one.
+
+    Args:
+        configuration: the settings and plugins.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.settings = configuration.settings
+        self.plugins = configuration.plugins
+        self.database = open_database(configuration.settings)
+        self.events = EventRepository(self.database)
+        self.batches = BatchRepository(self.database)
+        self.certificates = CertificateRepository(self.database)
+
+    @cached_property
+    def auth(self) -> AuthBackend:
+        """The backend that says who is calling."""
+        return cast("AuthBackend", self._backend("auth"))
+
+    @cached_property
+    def limiter(self) -> RateLimiter:
+        """The backend that says how fast a caller may go."""
+        return cast("RateLimiter", self._backend("ratelimit"))
+
+    @cached_property
+    def storage(self) -> StorageBackend:
+        """The backend that keeps bytes."""
+        return cast("StorageBackend", self._backend("storage"))
+
+    @cached_property
+    def chain(self) -> ChainBackend:
+        """The backend that anchors roots."""
+        return cast("ChainBackend", self._backend("chain"))
+
+    @cached_property
+    def provisioning(self) -> ProvisioningBackend:
+        """The backend that launches relays."""
+        return cast("ProvisioningBackend", self._backend("provisioning"))
+
+    @cached_property
+    def identities(self) -> Identities:
+        """Authenticates callers and issues certificates."""
+        hours = self.settings[SecuritySettings].certificate_validity_hours
+        return Identities(self.auth, self.certificates, timedelta(hours=hours), instant.now)
+
+    @cached_property
+    def verifications(self) -> Verifications:
+        """Looks hashes up and makes proofs."""
+        return Verifications(self.events, self.batches, self.chain, instant.now)
+
+    def load_backends(self) -> None:
+        """Make every backend now.
+
+        Raises:
+            ConfigurationError: with what each of them found wrong.
+        """
+        faults: list[str] = []
+        for role in PROTOCOLS:
+            try:
+                getattr(self, _ATTRIBUTES.get(role, role))
+            except ConfigurationError as ex:
+                faults += ex.faults
+        if faults:
+            raise ConfigurationError(faults)
+
+    def checks(self) -> dict[str, Callable[[], None]]:
+        """Return what finds out whether each dependency answers, by the name callers see."""
+        return {
+            "storage": self.storage.check,
+            "blockchain": self.chain.check,
+            "database": self.database.check,
+            "auth": self.auth.check,
+            "ratelimit": self.limiter.check,
+            "provisioning": self.provisioning.check,
+        }
+
+    def application(self) -> falcon.App[Any, Any]:
+        """Return the WSGI application."""
+        server, storage = self.settings[ServerSettings], self.settings[StorageSettings]
+        security = self.settings[SecuritySettings]
+        max_age = timedelta(seconds=security.event_max_age) if security.event_max_age else None
+        ingest = IngestEvents(
+            self.storage,
+            self.events,
+            IngestLimits(storage.max_file_size, storage.max_inline_size, max_age),
+            instant.now,
+        )
+        return create_app(
+            ingest=ingest,
+            identities=self.identities,
+            verifications=self.verifications,
+            archive=EvidenceArchive(self.storage, self.verifications),
+            health=self.health(),
+            limiter=self.limiter,
+            options=HttpOptions(
+                max_json_size=server.max_json_size,
+                max_file_size=storage.max_file_size,
+                request_timeout=server.request_timeout,
+                rate_limit_per_minute=security.rate_limit_per_minute,
+                allowed_origins=security.allowed_origins,
+                trusted_proxies=server.trusted_proxies,
+            ),
+        )
+
+    def health(self) -> CheckHealth:
+        """Return what asks every dependency that events need."""
+        late_after = self.settings[AnchoringSettings].batch_max_age * _LATE_AFTER_BATCHES
+        checks = self.checks()
+        del checks["provisioning"]  # an event needs no new relay
+        return CheckHealth(
+            checks,
+            frozenset({"storage", "database", "auth"}),
+            self.batches,
+            timedelta(seconds=late_after),
+            instant.now,
+        )
+
+    def worker(self) -> Worker:
+        """Return the anchoring worker."""
+        section = self.settings[AnchoringSettings]
+        limits = AnchoringLimits(
+            max_events=section.batch_max_events,
+            max_age=timedelta(seconds=section.batch_max_age),
+            follow_interval=timedelta(seconds=section.poll_interval),
+            max_delay=timedelta(seconds=section.retry_max_delay),
+        )
+        return Worker(
+            AnchorBatches(self.chain, self.batches, limits, instant.now),
+            LeaseRepository(self.database),
+            self.certificates,
+            section.poll_interval,
+            timedelta(seconds=section.lease_duration),
+            instant.now,
+        )
+
+    def _backend(self, role: str) -> Any:
+        backend = self.plugins.backend(role, self.settings)
+        time_limit = self.settings[PluginSettings].time_limit
+        return GuardedBackend(role, self.plugins.chosen[role], backend, time_limit)
+
+
+_ATTRIBUTES = {"ratelimit": "limiter"}

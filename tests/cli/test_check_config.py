@@ -1,0 +1,164 @@
+"""``eventserver check-config``: what is set, where it came from, and who can be reached."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run
+
+CANARY = "c4n4ry-Kq7Zx9-0123456789abcdefghijklmnop"
+
+
+def settings_of(stdout: str) -> dict[str, dict[str, Any]]:
+    return {setting["name"]: setting for setting in json.loads(stdout)["settings"]}
+
+
+def test_on_the_defaults_all_is_well(run: Run) -> None:
+    result = run("check-config")
+    assert result.exit_code == 0
+    assert "environment: development" in result.stdout
+    for name in ("server.port", "plugins.auth", "auth.issuer", "anchoring.batch_max_age"):
+        assert name in result.stdout
+    for backend in ("storage", "blockchain", "database", "auth", "ratelimit", "provisioning"):
+        assert backend in result.stdout
+
+
+def test_each_value_is_shown_with_its_source(run: Run, home: Path) -> None:
+    (home / "config").mkdir()
+    (home / "config" / "default.toml").write_text("[server]\nworkers = 2\n")
+    result = run("check-config", "--json", EVENTSERVER__SERVER__PORT="4000")
+    assert result.exit_code == 0
+    found = settings_of(result.stdout)
+    assert found["server.port"] == {
+        "name": "server.port",
+        "value": "4000",
+        "source": "EVENTSERVER__SERVER__PORT",
+    }
+    assert found["server.workers"]["value"] == "2"
+    assert found["server.workers"]["source"] == "config/default.toml"
+    assert found["server.threads"]["source"] == "default"
+    assert found["auth.issuer"]["source"] == "default"
+    backends = json.loads(result.stdout)["backends"]
+    assert len(backends) == 6
+    assert all(backend["reachable"] and backend["detail"] is None for backend in backends)
+
+
+def test_the_folder_can_be_given(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "default.toml").write_text("[server]\nworkers = 2\n")
+    result = run("--config-dir", tmp_path, "check-config", "--json")
+    assert settings_of(result.stdout)["server.workers"]["source"] == f"{tmp_path}/default.toml"
+
+
+@pytest.mark.parametrize("arguments", [("check-config",), ("check-config", "--json")])
+def test_secrets_are_never_shown(run: Run, home: Path, arguments: tuple[str, ...]) -> None:
+    (home / "config").mkdir()
+    (home / "config" / "default.toml").write_text(
+        f'[auth]\nprevious_jwt_secrets = ["{CANARY}-old"]\n'
+        f'[blockchain]\naccount_key = "{CANARY}"\nrpc_url = "https://node.example/{CANARY}"\n'
+        f'[redis]\nurl = "redis://:{CANARY}@127.0.0.1"\n'
+    )
+    result = run(*arguments, JWT_SECRET=CANARY)
+    assert result.exit_code == 0
+    assert CANARY not in result.output
+    assert "(hidden)" in result.stdout
+
+
+def test_the_flag_does_what_the_command_does(run: Run) -> None:
+    flag, command = run("--check-config"), run("check-config")
+    assert flag.exit_code == 0
+    assert flag.stdout == command.stdout
+    assert run("--check-config", EVENTSERVER__SERVER__PORT="x").exit_code == 78
+
+
+def test_faults_are_told_all_at_once_and_nothing_else_happens(run: Run, home: Path) -> None:
+    environ = {
+        "EVENTSERVER__SERVER__PORT": "x",
+        "EVENTSERVER__SERVER__PROT": "1",
+        "EVENTSERVER__PLUGINS__CHAIN": "nonesuch",
+    }
+    for arguments in (("check-config",), ("check-config", "--json"), ("--check-config",)):
+        result = run(*arguments, **environ)
+        assert result.exit_code == 78
+        assert result.stdout == ""
+        lines = result.stderr.splitlines()
+        assert lines[0] == "The settings are at fault:"
+        assert len(lines) == 4
+        for said in ("plugins.chain = nonesuch", "server.port (from", "server.prot"):
+            assert any(line.startswith("  - ") and said in line for line in lines)
+    assert list(home.iterdir()) == []
+
+
+def test_a_backend_that_finds_its_settings_wrong_is_a_fault_of_the_settings(run: Run) -> None:
+    result = run("check-config", EVENTSERVER_ENVIRONMENT="production")
+    assert result.exit_code == 78
+    assert "JWT_SECRET" in result.stderr
+
+
+def test_a_backend_that_cannot_be_reached_is_told(run: Run, home: Path) -> None:
+    assert run("check-config").exit_code == 0
+    (home / "data" / "ledger.ndjson").write_text("this is no ledger\n" * 100)
+    result = run("check-config", "--json")
+    assert result.exit_code == 1
+    answers = {b["name"]: b for b in json.loads(result.stdout)["backends"]}
+    assert not answers["blockchain"]["reachable"]
+    assert "altered" in answers["blockchain"]["detail"]
+    assert answers["storage"]["reachable"]
+    pretty = run("check-config")
+    assert pretty.exit_code == 1
+    assert "altered" in pretty.stdout
+    assert "server.port" in pretty.stdout
+
+
+def test_a_backend_that_cannot_even_be_made_is_told_with_the_settings(run: Run, home: Path) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "objects").write_text("a file where a folder belongs")
+    result = run("check-config", "--json")
+    assert result.exit_code == 1
+    assert "server.port" in settings_of(result.stdout)
+    (backend,) = json.loads(result.stdout)["backends"]
+    assert backend["name"] == "storage=filesystem"
+    assert not backend["reachable"]
+    pretty = run("check-config")
+    assert pretty.exit_code == 1
+    assert "server.port" in pretty.stdout
+    assert "storage=filesystem" in pretty.stdout
+
+
+def test_what_is_set_is_shown_as_it_is(run: Run) -> None:
+    result = run(
+        "check-config",
+        EVENTSERVER__SERVER__HOST="[fe80::1]",
+        EVENTSERVER__STORAGE__BUCKET="[/red]",
+        EVENTSERVER__STORAGE__ENDPOINT="a\x1b[31mb",
+    )
+    assert result.exit_code == 0
+    assert "[fe80::1]" in result.stdout
+    assert "[/red]" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "a\N{REPLACEMENT CHARACTER}[31mb" in result.stdout
+
+
+def test_on_a_narrow_screen_nothing_is_cut_off(run: Run) -> None:
+    result = run("check-config", COLUMNS="40", EVENTSERVER__STORAGE__BUCKET="b" * 200)
+    assert result.stdout.count("b" * 8) >= 10
+    assert result.stdout.count("b") >= 200
+    assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize(("environ", "status"), [({}, 0), ({"EVENTSERVER__SERVER__PORT": "x"}, 78)])
+def test_a_script_can_trust_the_exit_status(
+    run_process: Callable[..., subprocess.CompletedProcess[str]],
+    environ: dict[str, str],
+    status: int,
+) -> None:
+    done = run_process("check-config", "--json", **environ)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    if status == 0:
+        assert settings_of(done.stdout)

@@ -1,0 +1,32 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+MEDIA = Path(__file__).parent / "media"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own environment out of the tests."""
+    import os
+
+    names = {"DATABASE_URL", "JWT_SECRET", "BLOCKCHAIN_RPC_URL"}
+    for name in list(os.environ):
+        if name.startswith("EVENTSERVER") or name in names:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """A photo, a real JPEG."""
+    return MEDIA / "photo.jpg"
+
+
+@pytest.fixture(scope="session")
+def clip() -> Path:
+    """A video, a real MP4."""
+    return MEDIA / "clip.mp4"

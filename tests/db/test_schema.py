@@ -1,0 +1,124 @@
+"""The migrations make the very tables that the models describe."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventserver_core.db.batches import BatchRepository
+from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.db.connection import Database
+from eventserver_core.db.events import EventRepository
+from eventserver_core.db.leases import LeaseRepository
+from eventserver_core.db.models import MODELS
+
+from .rows import NOW, fill, new_event, receipt, transaction
+
+PARTIAL = {"events_unsealed", "events_leaf", "batches_open"}
+"""Indexes that only the migrations make: peewee has no way to declare them on a model."""
+
+
+@pytest.fixture
+def from_models(tmp_path: Path) -> Any:
+    """A database with the tables as peewee makes them of the models."""
+    database = Database("", tmp_path / "models.sqlite3")
+    with database.session() as peewee, peewee.bind_ctx(list(MODELS)):
+        peewee.create_tables(list(MODELS))
+    yield database
+    database.close()
+
+
+def columns(database: Database, table: str) -> dict[str, tuple[object, ...]]:
+    with database.session() as peewee:
+        rows = peewee.execute_sql(f"PRAGMA table_info({table})").fetchall()
+    return {name: (kind, required, key) for _, name, kind, required, _default, key in rows}
+
+
+def indexes(database: Database, table: str) -> set[tuple[object, ...]]:
+    with database.session() as peewee:
+        return {
+            (tuple(index.columns), index.unique)
+            for index in peewee.get_indexes(table)
+            if index.name not in PARTIAL
+        }
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_columns_agree(database: Database, from_models: Database, model: Any) -> None:
+    table = model._meta.table_name
+    assert columns(database, table)
+    assert columns(database, table) == columns(from_models, table)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_indexes_agree(database: Database, from_models: Database, model: Any) -> None:
+    table = model._meta.table_name
+    assert indexes(database, table) == indexes(from_models, table)
+
+
+def test_there_is_no_table_without_a_model(database: Database) -> None:
+    with database.session() as peewee:
+        made = set(peewee.get_tables())
+    assert made == {model._meta.table_name for model in MODELS} | {"schema_migration"}
+
+
+@pytest.fixture
+def queries() -> Iterator[list[tuple[str, tuple[object, ...]]]]:
+    """Every query from here on, with its parameters, as peewee logs it."""
+    seen: list[tuple[str, tuple[object, ...]]] = []
+
+    class Collecting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sql, parameters = record.msg
+            seen.append((sql, tuple(parameters or ())))
+
+    logger, handler = logging.getLogger("peewee"), Collecting()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield seen
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_no_query_reads_a_whole_table(
+    database: Database, queries: list[tuple[str, tuple[object, ...]]]
+) -> None:
+    events, batches = EventRepository(database), BatchRepository(database)
+    leases, certificates = LeaseRepository(database), CertificateRepository(database)
+    lease = leases.acquire("anchoring", "worker-1", timedelta(hours=1), NOW)
+    assert lease is not None
+    fill(events, 3)
+    batch = batches.seal(lease, 2, NOW)
+    assert batch is not None
+    batches.unsealed(10)
+    batches.leaves(batch.id)
+    batches.add_transaction(lease, batch.id, transaction(batch.root_hex), NOW)
+    batches.transactions(batch.id)
+    batches.postpone(lease, batch.id, "an error", NOW)
+    assert batches.due(NOW)
+    batches.backlog()
+    batches.record_receipt(lease, batch.id, receipt(batch.root_hex), NOW)
+    batches.record_loss(lease, batch.id, NOW)
+    events.find(new_event(0).digest_hex)
+    events.find_by_id(new_event(0).event_id)
+    events.attach_signature(new_event(0).digest_hex, "device:1", "jws-1", "{}")
+    certificates.revoke("c-1", "lost", NOW)
+    certificates.revoked(["c-1", "c-2"])
+    certificates.redeem("challenge", NOW)
+    certificates.forget_expired(NOW)
+    leases.release(lease, NOW)
+
+    asked = [query for query in queries if query[0].split()[0] in ("SELECT", "UPDATE", "DELETE")]
+    assert len(asked) > 20
+    whole_table = re.compile(r"SCAN (events|batches|t1|anchor_transactions|redeemed_challenges)$")
+    for sql, parameters in asked:
+        with database.session() as peewee:
+            plan = peewee.execute_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+        assert not [step for *_, step in plan if whole_table.search(step)], sql

@@ -1,0 +1,100 @@
+"""What the docs say is what the code does: text copied by hand drifts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from eventserver_core import errors, hookspecs
+from eventserver_core.builtin.provisioning_static import ProvisioningSettings
+from eventserver_core.builtin.ratelimit_memory import RateLimitSettings
+from eventserver_core.cli import main
+from eventserver_core.http import errors as http_errors
+from eventserver_core.sections import CORE_SECTIONS
+from tests.house.tree import CORE, ROOT, python_files, text, tracked
+
+HOOKS = [value for name, value in vars(hookspecs).items() if name.startswith("eventserver_")]
+MARKDOWN = [path for path in tracked() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.__name__)
+def test_a_hook_is_documented_with_its_signature(hook: object) -> None:
+    signature = f"{hook.__name__}{inspect.signature(hook)}".replace("'", "")  # type: ignore[attr-defined,arg-type]
+    assert signature in text("docs/hooks.md")
+
+
+def test_every_documented_hook_exists() -> None:
+    documented = set(re.findall(r"\b(eventserver_\w+)\(", text("docs/hooks.md")))
+    assert documented == {hook.__name__ for hook in HOOKS}
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = text("docs/configuration.md")
+    sections = dict(re.findall(r"^## \[(\w+)\]\n(.*?)(?=^## |\Z)", page, re.S | re.M))
+    for section in [*CORE_SECTIONS, RateLimitSettings, ProvisioningSettings]:
+        rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", sections[section.name], re.M))
+        assert list(rows) == [spec.key for spec in section.options()]
+        for spec in section.options():
+            assert rows[spec.key].strip("`") == (spec.default or "")
+
+
+def test_every_plugin_setting_is_in_the_plugins_readme() -> None:
+    from eventserver_auth_cert import AuthSettings
+
+    readme = text("plugins/auth_cert/README.md")
+    for spec in AuthSettings.options():
+        assert f"`{spec.key}`" in readme
+
+
+def test_every_route_is_documented() -> None:
+    page = text("docs/http-api.md")
+    source = text("eventserver_core/http/app.py")
+    templates = re.findall(r'^        "(/[^"]+)": ', source, re.M)
+    assert len(templates) >= 13
+    for template in templates:
+        assert template in page
+
+
+def test_every_error_code_is_documented() -> None:
+    page = text("docs/http-api.md")
+    codes = set()
+    for path in python_files(CORE) + python_files("plugins"):
+        codes |= set(re.findall(r'\bcode(?:: str)? = "(\w+)"', path.read_text("utf-8")))
+        codes |= set(re.findall(r'\bcode="(\w+)"', path.read_text("utf-8")))
+    never_answered = {"error", "configuration", "lease_lost", "object_not_found"}
+    for code in codes - never_answered:
+        assert f"`{code}`" in page, code
+
+
+def test_every_error_has_a_status() -> None:
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.EventServerError):
+            known = kind in (errors.EventServerError, errors.ConfigurationError)
+            assert known or http_errors.status_of(kind) != 500, kind
+
+
+def test_every_command_is_documented() -> None:
+    page = text("README.md") + text("docs/configuration.md")
+    with click.Context(main) as context:
+        for name in main.list_commands(context):
+            assert f"`{name}" in page or f"eventserver {name}" in page, name
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_core_module_is_on_the_map() -> None:
+    page = text("docs/architecture.md")
+    for path in (ROOT / CORE).iterdir():
+        if path.suffix == ".py" and path.name not in ("__init__.py", "__main__.py"):
+            assert f"`{path.name}`" in page, path.name
+        elif (path / "__init__.py").is_file():
+            assert f"`{path.name}/`" in page, path.name

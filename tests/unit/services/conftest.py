@@ -1,0 +1,99 @@
+"""Services on a real database and a real storage, with a chain that does as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from eventserver_core.builtin.storage_filesystem import FilesystemStorage
+from eventserver_core.db.batches import BatchRepository
+from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.db.connection import Database
+from eventserver_core.db.events import EventRepository
+from eventserver_core.db.leases import HeldLease, LeaseRepository
+from eventserver_core.db.migrate import Migrations
+from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
+from eventserver_core.services.worker import LEASE_NAME
+from eventserver_core.testing.clock import ManualClock
+
+from .scripted_chain import ScriptedChain
+
+LIMITS = AnchoringLimits(
+    max_events=10,
+    max_age=timedelta(seconds=60),
+    follow_interval=timedelta(seconds=1),
+    max_delay=timedelta(seconds=300),
+)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database("", tmp_path / "eventserver.sqlite3")
+    Migrations(made).up()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(database: Database) -> EventRepository:
+    return EventRepository(database)
+
+
+@pytest.fixture
+def batches(database: Database) -> BatchRepository:
+    return BatchRepository(database)
+
+
+@pytest.fixture
+def leases(database: Database) -> LeaseRepository:
+    return LeaseRepository(database)
+
+
+@pytest.fixture
+def certificates(database: Database) -> CertificateRepository:
+    return CertificateRepository(database)
+
+
+@pytest.fixture
+def lease(leases: LeaseRepository, clock: ManualClock) -> HeldLease:
+    """The worker's lease, held for as long as a test takes."""
+    held = leases.acquire(LEASE_NAME, "worker-1", timedelta(days=1), clock.now())
+    assert held is not None
+    return held
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FilesystemStorage:
+    return FilesystemStorage(tmp_path / "objects")
+
+
+@pytest.fixture
+def chain() -> ScriptedChain:
+    return ScriptedChain()
+
+
+@pytest.fixture
+def start(
+    chain: ScriptedChain, database: Database, clock: ManualClock
+) -> Callable[..., AnchorBatches]:
+    """Start anchoring anew, as a process does that knows only the database and the chain."""
+
+    def make(
+        batches: BatchRepository | None = None, limits: AnchoringLimits = LIMITS
+    ) -> AnchorBatches:
+        return AnchorBatches(chain, batches or BatchRepository(database), limits, clock.now)
+
+    return make
+
+
+@pytest.fixture
+def anchoring(start: Callable[..., AnchorBatches]) -> AnchorBatches:
+    return start()

@@ -1,0 +1,512 @@
+"""Batches on their way to a block: at every crash, outage and reorganisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from eventserver_core.backends.chain import AnchorTransaction
+from eventserver_core.db.batches import BatchRecord, BatchRepository
+from eventserver_core.db.connection import Database
+from eventserver_core.db.events import EventRepository
+from eventserver_core.db.leases import HeldLease, LeaseRepository
+from eventserver_core.domain import merkle
+from eventserver_core.errors import (
+    BackendUnavailableError,
+    InvalidInputError,
+    LeaseLostError,
+)
+from eventserver_core.services.anchoring import AnchorBatches
+from eventserver_core.services.worker import LEASE_NAME
+from eventserver_core.testing.clock import ManualClock
+from tests.db.rows import fill, new_event
+
+from .conftest import LIMITS
+from .scripted_chain import FINAL_DEPTH, Crash, ScriptedChain, crash
+
+Start = Callable[..., AnchorBatches]
+
+
+@pytest.fixture
+def batch(anchoring: AnchorBatches, events: EventRepository, lease: HeldLease) -> BatchRecord:
+    """A batch that was just sealed."""
+    fill(events, LIMITS.max_events)
+    sealed = anchoring.seal_batch(lease)
+    assert sealed is not None
+    return sealed
+
+
+def step(anchoring: AnchorBatches, lease: HeldLease, clock: ManualClock) -> None:
+    """Do what a worker does in one round, a good while later."""
+    clock.advance(600)
+    for due in anchoring.due():
+        anchoring.anchor_batch(lease, due)
+
+
+def status(events: EventRepository) -> str:
+    found = events.find(new_event(0).digest_hex)
+    assert found is not None
+    return found.status
+
+
+class TestSealing:
+    def test_nothing_is_sealed_where_nothing_waits(
+        self, anchoring: AnchorBatches, lease: HeldLease
+    ) -> None:
+        assert anchoring.seal_batch(lease) is None
+
+    def test_enough_events_are_sealed_at_once(
+        self, anchoring: AnchorBatches, events: EventRepository, lease: HeldLease
+    ) -> None:
+        fill(events, LIMITS.max_events - 1)
+        assert anchoring.seal_batch(lease) is None
+        fill(events, 6, first=LIMITS.max_events - 1)
+        sealed = anchoring.seal_batch(lease)
+        assert sealed is not None
+        assert sealed.size == LIMITS.max_events
+        assert anchoring.seal_batch(lease) is None
+
+    def test_few_events_are_sealed_when_the_first_has_waited_long_enough(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        lease: HeldLease,
+        clock: ManualClock,
+    ) -> None:
+        rows = fill(events, 3)
+        clock.advance(59.999)
+        assert anchoring.seal_batch(lease) is None
+        clock.advance(0.001)
+        sealed = anchoring.seal_batch(lease)
+        assert sealed is not None
+        assert sealed.root_hex == merkle.root([bytes.fromhex(r.digest_hex) for r in rows]).hex()
+
+
+class TestTheWay:
+    def test_a_batch_is_anchored_and_then_confirmed(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        assert status(events) == "batched"
+        step(anchoring, lease, clock)
+        assert status(events) == "batched"
+        chain.make_block()
+        step(anchoring, lease, clock)
+        assert status(events) == "anchored"
+        chain.make_block(FINAL_DEPTH - 1)
+        step(anchoring, lease, clock)
+        assert status(events) == "confirmed"
+        assert anchoring.due() == []
+        assert {transaction.root.hex() for transaction in chain.published} == {batch.root_hex}
+
+    def test_a_batch_that_is_in_no_block_yet_is_looked_at_after_the_interval(
+        self, anchoring: AnchorBatches, lease: HeldLease, clock: ManualClock, batch: BatchRecord
+    ) -> None:
+        anchoring.anchor_batch(lease, batch)
+        assert anchoring.due() == []
+        clock.advance(LIMITS.follow_interval.total_seconds())
+        assert [due.id for due in anchoring.due()] == [batch.id]
+
+    def test_the_transaction_is_in_the_database_before_it_is_published(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        batch: BatchRecord,
+    ) -> None:
+        kept: list[list[AnchorTransaction]] = []
+        chain.before["publish"] = lambda: kept.append(batches.transactions(batch.id))
+        anchoring.anchor_batch(lease, batch)
+        assert kept == [chain.published]
+        assert len(chain.published) == 1
+
+    def test_what_was_made_before_is_given_to_the_backend(
+        self,
+        anchoring: AnchorBatches,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        step(anchoring, lease, clock)
+        step(anchoring, lease, clock)
+        first = chain.published[0]
+        assert chain.given == [[], [first]]
+        assert chain.published == [first, first]
+
+    def test_several_batches_do_not_wait_for_each_other(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        fill(events, LIMITS.max_events, first=100)
+        assert anchoring.seal_batch(lease) is not None
+        failures = iter([BackendUnavailableError("chain=scripted", "once")])
+
+        def fail_once() -> None:
+            for failure in failures:
+                raise failure
+
+        chain.before["publish"] = fail_once
+        step(anchoring, lease, clock)
+        assert len({transaction.root for transaction in chain.published}) == 1
+        step(anchoring, lease, clock)
+        assert len({transaction.root for transaction in chain.published}) == 2
+
+
+class CrashingBatches(BatchRepository):
+    """Rows as they are, in a process that ends before or after a certain change."""
+
+    def __init__(self, database: Database, method: str, *, after: bool) -> None:
+        super().__init__(database)
+        original = getattr(super(), method)
+
+        def crashing(*arguments: Any) -> None:
+            if after:
+                original(*arguments)
+            raise Crash
+
+        setattr(self, method, crashing)
+
+
+class TestCrashes:
+    @pytest.mark.parametrize(
+        ("method", "when"),
+        [
+            ("prepare", "before"),
+            ("prepare", "after"),
+            ("publish", "before"),
+            ("publish", "after"),
+            ("find", "after"),
+        ],
+    )
+    @pytest.mark.parametrize("mined", [False, True], ids=["not mined", "mined meanwhile"])
+    def test_a_crash_at_the_chain_leads_to_one_transaction(
+        self,
+        start: Start,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+        method: str,
+        when: str,
+        mined: bool,
+    ) -> None:
+        hooks = chain.before if when == "before" else chain.after
+        hooks[method] = crash
+        with pytest.raises(Crash):
+            step(start(), lease, clock)
+        hooks.clear()
+        self._carry_on(start, events, batches, lease, chain, clock, batch, mined)
+
+    @pytest.mark.parametrize("method", ["add_transaction", "postpone", "record_receipt"])
+    @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize("mined", [False, True], ids=["not mined", "mined meanwhile"])
+    def test_a_crash_at_the_database_leads_to_one_transaction(
+        self,
+        start: Start,
+        database: Database,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+        method: str,
+        after: bool,
+        mined: bool,
+    ) -> None:
+        if method == "record_receipt":
+            chain.after["publish"] = chain.make_block
+        crashing = start(CrashingBatches(database, method, after=after))
+        with pytest.raises(Crash):
+            step(crashing, lease, clock)
+        chain.after.clear()
+        self._carry_on(start, events, batches, lease, chain, clock, batch, mined)
+
+    @staticmethod
+    def _carry_on(
+        start: Start,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+        mined: bool,
+    ) -> None:
+        if mined:
+            chain.make_block()
+        for _ in range(FINAL_DEPTH + 2):
+            step(start(), lease, clock)
+            chain.make_block()
+        assert status(events) == "confirmed"
+        assert batches.transactions(batch.id) == [chain.published[0]]
+        assert len(set(chain.published)) == 1
+
+    def test_a_transaction_that_was_mined_is_not_published_again(
+        self,
+        start: Start,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        chain.after["publish"] = crash
+        with pytest.raises(Crash):
+            step(start(), lease, clock)
+        chain.after.clear()
+        chain.make_block()
+        step(start(), lease, clock)
+        assert len(chain.published) == 1
+
+
+class TestReorganisations:
+    @pytest.fixture
+    def anchored(
+        self,
+        anchoring: AnchorBatches,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> BatchRecord:
+        """A batch that is in a block, but not deep."""
+        step(anchoring, lease, clock)
+        chain.make_block()
+        step(anchoring, lease, clock)
+        return batch
+
+    def test_a_lost_anchor_is_put_back_and_anchored_again_with_its_history(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        anchored: BatchRecord,
+    ) -> None:
+        assert status(events) == "anchored"
+        chain.reorganise()
+        step(anchoring, lease, clock)
+        assert status(events) == "batched"
+        chain.make_block()
+        step(anchoring, lease, clock)
+        assert status(events) == "anchored"
+        first, second = batches.transactions(anchored.id)
+        assert first != second
+        assert set(chain.published) == {first, second}
+        found = events.find(new_event(0).digest_hex)
+        assert found is not None
+        assert found.batch is not None
+        assert found.batch.anchor is not None
+        assert found.batch.anchor.transaction_hash == second.transaction_hash
+
+    def test_a_loss_is_seen_in_the_backlog_while_the_chain_is_down(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        anchored: BatchRecord,
+    ) -> None:
+        assert batches.backlog().waiting == 0
+        chain.reorganise()
+        chain.before["publish"] = lambda: setattr(chain, "down", True)
+        step(anchoring, lease, clock)
+        assert status(events) == "batched"
+        backlog = batches.backlog()
+        assert backlog.waiting == LIMITS.max_events
+        assert backlog.last_error == "chain=scripted: the node does not answer"
+
+    def test_a_chain_that_does_not_answer_has_not_lost_it(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        anchored: BatchRecord,
+    ) -> None:
+        chain.down = True
+        step(anchoring, lease, clock)
+        assert status(events) == "anchored"
+
+    def test_a_block_at_another_height_is_recorded_anew(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        anchored: BatchRecord,
+    ) -> None:
+        (before,) = batches.due(clock.now() + timedelta(days=1))
+        chain._blocks.insert(0, [])  # the same transaction, one block higher
+        step(anchoring, lease, clock)
+        (after,) = batches.due(clock.now() + timedelta(days=1))
+        assert before.anchor is not None
+        assert after.anchor is not None
+        assert after.anchor.block_number == before.anchor.block_number + 1
+        assert after.anchor.block_hash != before.anchor.block_hash
+
+
+class TestOutages:
+    @pytest.mark.parametrize("method", ["find", "prepare", "publish"])
+    def test_a_chain_that_is_down_is_noted_and_tried_again(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+        method: str,
+    ) -> None:
+        anchoring.anchor_batch(lease, batch)  # so that there is something to find
+        chain.before[method] = lambda: setattr(chain, "down", True)
+        step(anchoring, lease, clock)
+        (noted,) = batches.due(clock.now() + timedelta(days=1))
+        assert noted.attempts == 1
+        assert batches.backlog().last_error == "chain=scripted: the node does not answer"
+        assert status(events) == "batched"
+        chain.before.clear()
+        chain.down = False
+        chain.make_block()
+        step(anchoring, lease, clock)
+        assert status(events) == "anchored"
+        assert batches.backlog().last_error is None
+        assert len(set(chain.published)) == 1
+
+    def test_a_plugin_that_raises_another_of_our_errors_stops_nobody(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        batch: BatchRecord,
+    ) -> None:
+        def refuse() -> None:
+            raise InvalidInputError("the plugin does not like this root")
+
+        chain.before["prepare"] = refuse
+        anchoring.anchor_batch(lease, batch)
+        assert batches.backlog().last_error == "the plugin does not like this root"
+
+    def test_the_pause_doubles_up_to_its_limit_and_is_never_the_same_twice(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        chain.down = True
+        pauses: list[float] = []
+        for _ in range(20):
+            (due,) = anchoring.due()
+            anchoring.anchor_batch(lease, due)
+            moment = _next_attempt(batches, batch.id, clock)
+            pauses.append(moment)
+            clock.advance(moment)
+        for attempt, pause in enumerate(pauses):
+            longest = min(2.0**attempt, LIMITS.max_delay.total_seconds())
+            assert longest / 2 - 0.002 <= pause <= longest + 0.002
+        assert max(pauses) > 150
+        assert len(set(pauses[-8:])) > 1
+
+    def test_after_very_many_failures_there_is_still_a_pause(
+        self, anchoring: AnchorBatches, lease: HeldLease, chain: ScriptedChain, batch: BatchRecord
+    ) -> None:
+        chain.down = True
+        anchoring.anchor_batch(lease, replace(batch, attempts=10**6))
+        assert anchoring.due() == []
+
+    def test_pauses_of_two_batches_differ(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        events: EventRepository,
+        batch: BatchRecord,
+    ) -> None:
+        fill(events, 50, first=100)
+        while anchoring.seal_batch(lease) is not None:
+            pass
+        chain.down = True
+        step(anchoring, lease, clock)
+        due = batches.due(clock.now() + timedelta(days=1))
+        assert len(due) == 6
+        assert len({_next_attempt(batches, one.id, clock) for one in due}) > 1
+
+
+def _next_attempt(batches: BatchRepository, batch_id: int, clock: ManualClock) -> float:
+    """Return in how many seconds a batch is due, to the millisecond."""
+    low, high = 0, 1_000_000
+    while low < high:
+        middle = (low + high) // 2
+        moment = clock.now() + timedelta(milliseconds=middle)
+        if any(batch.id == batch_id for batch in batches.due(moment)):
+            high = middle
+        else:
+            low = middle + 1
+    return low / 1000
+
+
+class TestTheLease:
+    def test_without_it_nothing_is_published_or_recorded(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        leases: LeaseRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        clock.advance(2 * 86400)
+        assert leases.acquire(LEASE_NAME, "worker-2", timedelta(seconds=30), clock.now())
+        with pytest.raises(LeaseLostError):
+            anchoring.anchor_batch(lease, batch)
+        assert chain.published == []
+        assert batches.transactions(batch.id) == []
+
+    def test_a_failure_is_not_noted_by_one_who_lost_it(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        leases: LeaseRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        chain.down = True
+        clock.advance(2 * 86400)
+        assert leases.acquire(LEASE_NAME, "worker-2", timedelta(seconds=30), clock.now())
+        with pytest.raises(LeaseLostError):
+            anchoring.anchor_batch(lease, batch)
+        assert batches.backlog().last_error is None

@@ -1,0 +1,192 @@
+"""Whether a hash is on the chain, and who says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from eventserver_core.db.batches import BatchRecord, BatchRepository
+from eventserver_core.db.connection import Database
+from eventserver_core.db.events import EventRecord, EventRepository
+from eventserver_core.db.leases import HeldLease
+from eventserver_core.domain.proof import Verdict, check_proof, verdict
+from eventserver_core.errors import BackendContractError, NotFoundError
+from eventserver_core.services.anchoring import AnchorBatches
+from eventserver_core.services.verification import Verifications
+from eventserver_core.testing.clock import ManualClock
+from tests.db.rows import fill, new_event
+
+from .conftest import LIMITS
+from .scripted_chain import FINAL_DEPTH, ScriptedChain
+
+HASH = new_event(0).digest_hex
+
+
+@pytest.fixture
+def verifications(
+    events: EventRepository, batches: BatchRepository, chain: ScriptedChain, clock: ManualClock
+) -> Verifications:
+    return Verifications(events, batches, chain, clock.now)
+
+
+@pytest.fixture
+def batch(anchoring: AnchorBatches, events: EventRepository, lease: HeldLease) -> BatchRecord:
+    """A batch whose transaction was published."""
+    fill(events, LIMITS.max_events)
+    sealed = anchoring.seal_batch(lease)
+    assert sealed is not None
+    anchoring.anchor_batch(lease, sealed)
+    return sealed
+
+
+@pytest.fixture
+def anchored(
+    anchoring: AnchorBatches,
+    lease: HeldLease,
+    chain: ScriptedChain,
+    clock: ManualClock,
+    batch: BatchRecord,
+) -> BatchRecord:
+    """A batch that is in a block, and recorded so."""
+    chain.make_block()
+    clock.advance(60)
+    anchoring.anchor_batch(lease, batch)
+    return batch
+
+
+def event(events: EventRepository) -> EventRecord:
+    found = events.find(HASH)
+    assert found is not None
+    return found
+
+
+class TestVerify:
+    def test_a_hash_that_nobody_sent_is_unknown(
+        self, verifications: Verifications, clock: ManualClock
+    ) -> None:
+        found = verifications.verify("0" * 64)
+        assert (found.status, found.exists, found.asked_chain) == ("unknown", False, False)
+        assert found.verified_at == clock.now()
+
+    def test_an_event_that_waits_exists_on_no_chain(
+        self, verifications: Verifications, events: EventRepository
+    ) -> None:
+        fill(events, 1)
+        found = verifications.verify(HASH)
+        assert (found.status, found.exists, found.root_hex) == ("stored", False, None)
+
+    def test_a_batched_event_has_a_root_and_exists_on_no_chain(
+        self, verifications: Verifications, batch: BatchRecord
+    ) -> None:
+        found = verifications.verify(HASH)
+        assert (found.status, found.exists) == ("batched", False)
+        assert found.root_hex == batch.root_hex
+
+    def test_the_chain_is_asked_and_may_know_more_than_what_is_recorded(
+        self, verifications: Verifications, chain: ScriptedChain, anchored: BatchRecord
+    ) -> None:
+        found = verifications.verify(HASH)
+        assert (found.status, found.exists, found.asked_chain) == ("anchored", True, True)
+        assert found.confirmations == 1
+        chain.make_block(FINAL_DEPTH)
+        later = verifications.verify(HASH)
+        assert (later.status, later.confirmations) == ("confirmed", 1 + FINAL_DEPTH)
+        assert later.anchor is not None
+        assert later.anchor.transaction_hash == chain.published[0].transaction_hash
+
+    def test_with_the_chain_down_it_says_what_is_recorded(
+        self, verifications: Verifications, chain: ScriptedChain, anchored: BatchRecord
+    ) -> None:
+        before = verifications.verify(HASH)
+        chain.make_block(FINAL_DEPTH)
+        chain.down = True
+        found = verifications.verify(HASH)
+        assert not found.asked_chain
+        assert found == replace(before, asked_chain=False)
+
+    def test_an_anchor_that_the_chain_denies_does_not_exist(
+        self,
+        verifications: Verifications,
+        events: EventRepository,
+        chain: ScriptedChain,
+        anchored: BatchRecord,
+    ) -> None:
+        chain.reorganise()
+        found = verifications.verify(HASH)
+        assert (found.exists, found.status, found.asked_chain) == (False, "batched", True)
+        assert (found.anchor, found.confirmations) == (None, None)
+        assert event(events).status == "anchored"  # to look is not to change
+
+    def test_an_earlier_transaction_may_be_the_one_in_the_block(
+        self,
+        verifications: Verifications,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        anchored: BatchRecord,
+        clock: ManualClock,
+    ) -> None:
+        rival = replace(chain.published[0], payload=b"outbid", transaction_hash="0x" + "0" * 64)
+        batches.add_transaction(lease, anchored.id, rival, clock.now())
+        assert verifications.verify(HASH).exists
+
+    def test_a_batch_whose_transactions_are_not_kept_is_looked_up_by_its_root(
+        self, database: Database, verifications: Verifications, anchored: BatchRecord
+    ) -> None:
+        with database.transaction() as peewee:
+            peewee.execute_sql("DELETE FROM anchor_transactions")
+        found = verifications.verify(HASH)
+        assert (found.asked_chain, found.exists) == (True, False)
+
+
+class TestProofs:
+    def test_there_is_none_while_the_event_waits(
+        self, verifications: Verifications, events: EventRepository, batch: BatchRecord
+    ) -> None:
+        assert verifications.proof(event(events)) is None
+        pending = verifications.proof_or_pending(event(events))
+        assert pending["status"] == "batched"
+        assert verdict(check_proof(pending)) is Verdict.PENDING
+
+    @pytest.mark.parametrize("number", range(LIMITS.max_events))
+    def test_every_leaf_has_one_that_checks(
+        self, verifications: Verifications, anchored: BatchRecord, number: int
+    ) -> None:
+        found = verifications.event(new_event(number).digest_hex)
+        document = verifications.proof(found)
+        assert document is not None
+        assert document["hash"] == found.digest_hex
+        assert document["merkle"]["leafIndex"] == number
+        assert document["merkle"]["treeSize"] == LIMITS.max_events
+        assert document["merkle"]["root"] == anchored.root_hex
+        assert verdict(check_proof(document)) is Verdict.VALID
+        assert verifications.proof_or_pending(found) == document
+
+    def test_a_batch_that_lost_a_leaf_gives_none(
+        self,
+        database: Database,
+        verifications: Verifications,
+        events: EventRepository,
+        anchored: BatchRecord,
+    ) -> None:
+        with database.transaction() as peewee:
+            peewee.execute_sql("DELETE FROM events WHERE leaf_index = 3")
+        with pytest.raises(BackendContractError, match="does not have all its leaves"):
+            verifications.proof(event(events))
+
+    def test_rows_that_were_altered_give_none(
+        self,
+        database: Database,
+        verifications: Verifications,
+        events: EventRepository,
+        anchored: BatchRecord,
+    ) -> None:
+        with database.transaction() as peewee:
+            peewee.execute_sql("UPDATE batches SET root_hex = ?", ("ab" * 32,))
+        with pytest.raises(BackendContractError, match="does not lead from the hash to the root"):
+            verifications.proof(event(events))
+
+    def test_an_event_that_is_not_there_is_not_found(self, verifications: Verifications) -> None:
+        with pytest.raises(NotFoundError):
+            verifications.event("0" * 64)
