@@ -37,7 +37,6 @@ _SLOT = struct.Struct(f"<{_KEY_SIZE}sdq{COUNTERS}I4x")
 _USED_AT = struct.Struct(f"<{_KEY_SIZE}xd")
 _SET_SIZE = _WAYS * _SLOT.size
 _EMPTY = bytes(_KEY_SIZE)
-_STRIPES = 64
 _POLL = 0.0005
 
 
@@ -120,7 +119,7 @@ class CounterTable:
         """
         key = hashlib.blake2b(name, digest_size=_KEY_SIZE, key=self._secret).digest()
         index = int.from_bytes(key[:8], "little") % self._sets
-        lock = self._locks[index % _STRIPES]
+        lock = self._locks.setdefault(index, threading.Lock())
         if not lock.acquire(timeout=LOCK_TIMEOUT):
             raise TimeoutError(errno.ETIMEDOUT, "other threads hold this set")
         try:
@@ -141,7 +140,7 @@ class CounterTable:
 
     def renew_locks(self) -> None:
         """Forget who holds what among threads: after a fork the others don't exist."""
-        self._locks = [threading.Lock() for _ in range(_STRIPES)]
+        self._locks: dict[int, threading.Lock] = {}
 
 
 _tables: dict[Path, CounterTable] = {}

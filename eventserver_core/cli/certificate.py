@@ -56,11 +56,11 @@ def issue(
 
     if hours is not None and math.isnan(hours):
         raise click.BadParameter("nan is not a number of hours.", param_hint="'--hours'")
+    key = _read_key(public_key) if public_key else None
     services = context.services
     require_issuer(services.auth)
     settings = context.configuration.settings[SecuritySettings]
     lifetime = hours or _DEFAULT_HOURS.get(Role(role), settings.certificate_validity_hours)
-    key = _read_key(public_key) if public_key else None
     issued = services.identities.issue(subject, Role(role), timedelta(hours=lifetime), key)
     click.echo(issued.token)
 

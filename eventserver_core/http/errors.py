@@ -113,9 +113,9 @@ def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _par
     if isinstance(ex, RateLimitedError):
         resp.set_header("Retry-After", str(max(1, math.ceil(ex.retry_after))))
     if isinstance(ex, AuthenticationError):
-        challenge = (
-            "Bearer" if ex.code == AuthenticationError.code else 'Bearer error="invalid_token"'
-        )
+        # a package's fault is not the bearer's: whoever sent it keeps its certificate
+        bearer_refused = ex.code.startswith("certificate_")
+        challenge = 'Bearer error="invalid_token"' if bearer_refused else "Bearer"
         resp.set_header("WWW-Authenticate", challenge)
     problem(resp, status, ex.code, detail, tag(req, resp), **members)
 

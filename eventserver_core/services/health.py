@@ -63,12 +63,18 @@ class CheckHealth:
 
     def check(self) -> Health:
         """Return how well the server is now, or was within the last second."""
-        with self._lock:
+        # while a dependency hangs, only the first who asks waits for it
+        if not self._lock.acquire(blocking=self._remembered is None):
+            assert self._remembered is not None  # noqa: S101 - or it would have blocked
+            return self._remembered[1]
+        try:
             if self._remembered and time.monotonic() - self._remembered[0] < _REMEMBERED_FOR:
                 return self._remembered[1]
             health = self._ask()
             self._remembered = (time.monotonic(), health)
             return health
+        finally:
+            self._lock.release()
 
     def _ask(self) -> Health:
         services = {name: self._answers(name, check) for name, check in self._checks.items()}

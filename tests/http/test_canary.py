@@ -120,6 +120,17 @@ def assert_silent(witness: Witness, lines: list[str], answers: list[Answer]) -> 
         assert json.loads(line)["event"]
 
 
+def test_reading_the_settings_tells_no_secret(
+    log_lines: Callable[[], list[str]], make_services: Callable[..., Services]
+) -> None:
+    services = make_services(
+        JWT_SECRET=SECRET, EVENTSERVER__BLOCKCHAIN__ACCOUNT_KEY=f"0x{PASSWORD}"
+    )
+    witness = Witness(services)
+    assert log_lines()
+    assert_silent(witness, log_lines(), [])
+
+
 def test_the_whole_flow_says_nothing(
     services: Services, log_lines: Callable[[], list[str]], anchor_all: Callable[[], None]
 ) -> None:

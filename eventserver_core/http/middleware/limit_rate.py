@@ -42,7 +42,7 @@ class LimitRate:
         if access is None or not access.limited:
             return
         credentials = getattr(req.context, "credentials", None)
-        identity = credentials.subject if credentials else f"address:{self.address(req)}"
+        identity = credentials.subject if credentials else f"address:{self._network(req)}"
         quota = self._quota
         decision = self._limiter.hit(identity, quota)
         name = f'"{quota.policy}"'
@@ -60,20 +60,28 @@ class LimitRate:
         forwarded = [hop.strip() for hop in (req.get_header("X-Forwarded-For") or "").split(",")]
         while forwarded and self._is_trusted(address):
             nearest = forwarded.pop()
-            if not _is_address(nearest):
+            if _parsed(nearest) is None:
                 break
             address = nearest
         return address
 
+    def _network(self, req: falcon.Request) -> str:
+        """Return what is counted as one caller: an IPv6 host has a whole /64 to itself."""
+        address = _parsed(self.address(req))
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(address)
+
     def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(
-            ipaddress.ip_address(address) in network for network in self._trusted
-        )
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address; an IPv4 one that was written as IPv6 (RFC 4291, 2.5.5.2) is what it is."""
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -317,13 +317,13 @@ def test_the_hook_counts_in_the_data_directory(load: Load, tmp_path: Path) -> No
     assert backend.hit("caller", QUOTA).allowed
 
 
-def test_the_on_failure_is_a_setting(load: Load, tmp_path: Path) -> None:
-    environ = {"EVENTSERVER__RATELIMIT__FAIL_MODE": "closed"}
+def test_what_happens_on_failure_is_a_setting(load: Load, tmp_path: Path) -> None:
+    environ = {"EVENTSERVER__RATELIMIT__ON_FAILURE": "closed"}
     backend = eventserver_ratelimit_backend(load(RateLimitSettings, **environ))
     os.truncate(tmp_path / "data" / "ratelimit.bin", 0)
     assert not backend.hit("caller", QUOTA).allowed
     with pytest.raises(ConfigurationError, match="open or closed"):
-        load(RateLimitSettings, EVENTSERVER__RATELIMIT__FAIL_MODE="ajar")
+        load(RateLimitSettings, EVENTSERVER__RATELIMIT__ON_FAILURE="ajar")
 
 
 def test_the_default_clock_is_one_that_nobody_can_set(path: Path) -> None:
