@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
+import struct
 import sys
 import zipfile
 import zlib
@@ -38,7 +38,16 @@ _ZIP_START = b"PK\x03\x04"
 _MEDIA_FILES = frozenset(MEDIA_STEM + suffix for suffix in EXTENSIONS.values())
 _COLORS = {Verdict.VALID: "green", Verdict.PENDING: "yellow", Verdict.INVALID: "red"}
 _MARKS = {Outcome.PASSED: "[green]passed[/green]", Outcome.FAILED: "[red]FAILED[/red]"}
-_UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What reading a file raises, and what reading a ZIP does: encrypted, cut off, altered."""
 
 
@@ -81,7 +90,7 @@ def _open(path: Path, proof: Path | None, stack: ExitStack) -> Evidence:
         names = archive.namelist()
         if len(set(names)) != len(names):
             raise _NoEvidenceError("the ZIP has a file twice")
-        return _from_names(names, lambda name: stack.enter_context(archive.open(name)), proof)
+        return _from_names(names, lambda name: stack.enter_context(_member(archive, name)), proof)
     with path.open("rb") as file:
         if file.read(len(_ZIP_START)) == _ZIP_START:
             raise _NoEvidenceError("the ZIP is cut off or damaged")
@@ -95,6 +104,13 @@ def _open(path: Path, proof: Path | None, stack: ExitStack) -> Evidence:
         public_key=None,
         proof=_read(proof.open("rb")) if proof.is_file() else None,
     )
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    if archive.getinfo(name).compress_type not in _METHODS:
+        # the others may ask for gigabytes of memory
+        raise _NoEvidenceError(f"{name} is neither stored nor deflated")
+    return archive.open(name)
 
 
 def _from_folder(folder: Path, proof: Path | None, stack: ExitStack) -> Evidence:

@@ -25,7 +25,7 @@ from eventserver_core.testing.factories import make_package
 
 _BOUNDARY = "end-to-end-boundary"
 FORM_TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
-_GIVE_UP_SECONDS = 60.0
+_GIVE_UP_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,17 @@ def test_an_answer_that_is_read_slowly_is_sent_in_full(
     assert len(received) > 12 * MIB
 
 
+def test_answers_that_are_never_read_free_their_slot_however_small_they_are(
+    server: EventServerProcess,
+) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n"
+    with RawConnection(server.url, seconds=0.5, receive_buffer=4096) as connection:
+        with pytest.raises((TimeoutError, ConnectionError)):
+            while True:
+                connection.send(request * 100)
+        _assert_served(server)
+
+
 def _send_film(server: EventServerProcess, relay: Mapping[str, str], clip: Path, size: int) -> str:
     media = clip.read_bytes().ljust(size, b"\0")
     members = {"type": "video/mp4", "name": "film.mp4", "size": size}
@@ -209,7 +220,9 @@ def _send_film(server: EventServerProcess, relay: Mapping[str, str], clip: Path,
 
 def _trickle(connection: RawConnection) -> None:
     """Send a byte every tenth of a second, until the server answers or hangs up."""
+    patience = time.monotonic() + 2 * (READ_TIMEOUT + REQUEST_TIMEOUT) + 5
     while not select.select([connection.socket], [], [], 0.1)[0]:
+        assert time.monotonic() < patience, "the server takes bytes for ever"
         try:
             connection.send(b"x")
         except OSError:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eventserver_core.builtin.storage_filesystem import FilesystemStorage
-from eventserver_core.db.batches import BatchRepository
+from eventserver_core.db.batches import BatchRecord, BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
 from eventserver_core.db.migrate import Migrations
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
-from eventserver_core.services.worker import LEASE_NAME
+from eventserver_core.services.worker import LEASE_NAME, Worker
 from eventserver_core.testing.clock import ManualClock
+from tests.db.rows import fill
 
 from .scripted_chain import ScriptedChain
 
@@ -27,6 +29,7 @@ LIMITS = AnchoringLimits(
     follow_interval=timedelta(seconds=1),
     max_delay=timedelta(seconds=300),
 )
+LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -97,3 +100,34 @@ def start(
 @pytest.fixture
 def anchoring(start: Callable[..., AnchorBatches]) -> AnchorBatches:
     return start()
+
+
+@pytest.fixture
+def batch(anchoring: AnchorBatches, events: EventRepository, lease: HeldLease) -> BatchRecord:
+    """A batch that was just sealed, of the events that rows.fill() makes first."""
+    fill(events, LIMITS.max_events)
+    sealed = anchoring.seal_batch(lease)
+    assert sealed is not None
+    return sealed
+
+
+@pytest.fixture
+def make_worker(
+    chain: ScriptedChain, database: Database, clock: ManualClock
+) -> Callable[..., Worker]:
+    def make(database: Database = database, now: Callable[[], Any] = clock.now) -> Worker:
+        return Worker(
+            AnchorBatches(chain, BatchRepository(database), LIMITS, now),
+            LeaseRepository(database),
+            CertificateRepository(database),
+            0.01,
+            LEASE,
+            now,
+        )
+
+    return make
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    return make_worker()
