@@ -22,6 +22,7 @@
     │   └── ChallengeUsedError
     ├── RateLimitedError              who is calling goes too fast
     ├── ObjectNotFoundError           a storage backend has no such object
+    ├── EvidenceDamagedError          storage no longer has what was stored
     ├── BackendUnavailableError       a dependency is down or full: try again later
     │   └── BackendContractError      a plugin broke its Protocol
     └── LeaseLostError                another worker has taken over
@@ -101,6 +102,10 @@ class UnsupportedMediaError(InvalidInputError):
 
     code = "unsupported_media_type"
 
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
+
 
 class ContentMismatchError(InvalidInputError):
     """A declared size or digest disagrees with the bytes."""
@@ -117,9 +122,10 @@ class ClockSkewError(InvalidInputError):
 
     code = "clock_skew"
 
-    def __init__(self, message: str, server_time: str) -> None:
+    def __init__(self, message: str, server_time: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
         self.server_time = server_time
+        self.faults = list(faults)
 
     @property
     def extras(self) -> Mapping[str, object]:
@@ -130,6 +136,10 @@ class EventTooOldError(InvalidInputError):
     """The package says it was made longer ago than this server takes."""
 
     code = "event_too_old"
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
 
 
 class RequestTimeoutError(InvalidInputError):
@@ -241,6 +251,12 @@ class ObjectNotFoundError(EventServerError):
     """A storage backend has no object under this key."""
 
     code = "object_not_found"
+
+
+class EvidenceDamagedError(EventServerError):
+    """Storage no longer has what was stored, and no retry brings it back."""
+
+    code = "evidence_damaged"
 
 
 class LeaseLostError(EventServerError):

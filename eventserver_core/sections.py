@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 from eventserver_core.settings import (
@@ -21,6 +22,7 @@ from eventserver_core.settings import (
     parse_optional_count,
     parse_port,
     parse_seconds,
+    up_to,
 )
 
 
@@ -31,16 +33,29 @@ def _difficulty(text: str) -> int:
     return number
 
 
+def _networks(text: str) -> list[str]:
+    networks = parse_list(text)
+    for network in networks:
+        ipaddress.ip_network(network, strict=False)
+    return networks
+
+
 class ServerSettings(Section, name="server"):
     """How the API is served."""
 
     host: str = option("0.0.0.0", doc="The address to listen on.")  # noqa: S104
     port: int = option("3000", parser=parse_port, expected=PORT, doc="The port to listen on.")
     workers: int = option(
-        "4", parser=parse_count, expected=COUNT, doc="How many processes serve requests."
+        "4",
+        parser=up_to(1024),
+        expected="a whole number from 1 to 1024",
+        doc="How many processes serve requests.",
     )
     threads: int = option(
-        "8", parser=parse_count, expected=COUNT, doc="How many requests a process serves at once."
+        "8",
+        parser=up_to(1024),
+        expected="a whole number from 1 to 1024",
+        doc="How many requests a process serves at once.",
     )
     request_timeout: float = option(
         "300",
@@ -68,8 +83,8 @@ class ServerSettings(Section, name="server"):
     )
     trusted_proxies: list[str] = option(
         "",
-        parser=parse_list,
-        expected=LIST,
+        parser=_networks,
+        expected="a list of addresses or networks",
         doc="Addresses of the proxies whose X-Forwarded-For is believed.",
     )
     data_dir: Path = option(
@@ -149,8 +164,8 @@ class SecuritySettings(Section, name="security"):
     )
     certificate_validity_hours: int = option(
         "24",
-        parser=parse_count,
-        expected=COUNT,
+        parser=up_to(87600),
+        expected="a whole number from 1 to 87600",
         doc="How long a device's certificate holds, in hours.",
     )
     forwarded_max_age: float = option(
@@ -213,6 +228,12 @@ class AnchoringSettings(Section, name="anchoring"):
     )
     poll_interval: float = option(
         "1", parser=parse_seconds, expected=SECONDS, doc="How often the worker looks for work."
+    )
+    follow_interval: float = option(
+        "15",
+        parser=parse_seconds,
+        expected=SECONDS,
+        doc="How often an anchor that is not final yet is looked at.",
     )
     lease_duration: float = option(
         "30",

@@ -180,12 +180,13 @@ class Services:
     def checks(self) -> dict[str, Callable[[], None]]:
         """Return what finds out whether each dependency answers, by the name callers see."""
         return {
-            "storage": self.storage.check,
-            "blockchain": self.chain.check,
-            "database": self.database.check,
-            "auth": self.auth.check,
-            "ratelimit": self.limiter.check,
-            "provisioning": self.provisioning.check,
+            # made when it is asked, so that one that can't be made is reported like the others
+            "storage": lambda: self.storage.check(),
+            "blockchain": lambda: self.chain.check(),
+            "database": lambda: self.database.check(),
+            "auth": lambda: self.auth.check(),
+            "ratelimit": lambda: self.limiter.check(),
+            "provisioning": lambda: self.provisioning.check(),
         }
 
     def application(self) -> falcon.App[Any, Any]:
@@ -235,7 +236,7 @@ class Services:
         limits = AnchoringLimits(
             max_events=section.batch_max_events,
             max_age=timedelta(seconds=section.batch_max_age),
-            follow_interval=timedelta(seconds=section.poll_interval),
+            follow_interval=timedelta(seconds=section.follow_interval),
             max_delay=timedelta(seconds=section.retry_max_delay),
         )
         return Worker(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
 MEDIA = Path(__file__).parent / "media"
 
@@ -18,6 +19,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("EVENTSERVER") or name in names:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_request_from_before() -> None:
+    """Forget what an earlier test's request bound to the log lines of this thread."""
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

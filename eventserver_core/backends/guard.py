@@ -28,6 +28,8 @@ from eventserver_core.backends.storage import StoredObject
 from eventserver_core.errors import BackendContractError, BackendUnavailableError, EventServerError
 
 _MAX_THREADS = 64
+_CHECK_SECONDS = 2.0
+"""A backend that takes longer to say that it is well isn't."""
 
 _NONE = type(None)
 _ANSWERS: dict[tuple[str, str], tuple[type, ...]] = {
@@ -104,12 +106,13 @@ class GuardedBackend:
             yield item
 
     def _call(self, method: str, function: Callable[[], Any]) -> Any:
+        limit = min(self._time_limit, _CHECK_SECONDS) if method == "check" else self._time_limit
         future = self._threads.run(function)
         try:
-            raised = future.exception(self._time_limit)
+            raised = future.exception(limit)
         except TimeoutError as ex:
             future.cancel()
-            detail = f"{method} did not answer within {self._time_limit:g} s"
+            detail = f"{method} did not answer within {limit:g} s"
             raise BackendUnavailableError(self._label, detail) from ex
         if raised is None:
             return future.result()

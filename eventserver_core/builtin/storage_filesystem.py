@@ -9,6 +9,7 @@ at the next start.
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import os
 import secrets
 import stat
@@ -59,7 +60,7 @@ class FilesystemStorage:
     def put(self, key: str, content: bytes) -> StoredObject:
         """Store a small object; see ``StorageBackend.put``."""
         _require(key)
-        if self._holds(key, len(content)):
+        if self._holds(key, content):
             with reported(BACKEND, f"{key} cannot be made durable"):
                 return self._settle(key, len(content))
         with self.upload(key) as upload:
@@ -135,10 +136,16 @@ class FilesystemStorage:
                 os.close(fd)
                 path.unlink(missing_ok=True)
 
-    def _holds(self, key: str, size: int) -> bool:
-        """Tell whether an object of this size is there already."""
+    def _holds(self, key: str, content: bytes) -> bool:
+        """Tell whether this very object is there already."""
         found = self.stat(key)
-        return found is not None and found.size == size
+        if found is None or found.size != len(content):
+            return False
+        return b"".join(self.read(key)) == content
+
+    def _holds_file(self, key: str, path: Path) -> bool:
+        """Tell whether an object is there already, byte for byte; a damaged one isn't."""
+        return self.stat(key) is not None and filecmp.cmp(path, self._root / key, shallow=False)
 
     def _publish(self, fd: int, path: Path, key: str) -> None:
         """Put a written file in its object's place; ``_settle`` makes that durable."""
@@ -196,7 +203,7 @@ class _FileUpload:
         with reported(BACKEND, f"{key} cannot be stored"):
             if self._published != key:
                 fd, path = self._take()
-                if not self._storage._holds(key, self._size):
+                if not self._storage._holds_file(key, path):
                     self._storage._publish(fd, path, key)
                 self._published = key
             return self._storage._settle(key, self._size)

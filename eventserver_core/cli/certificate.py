@@ -32,15 +32,15 @@ def command() -> None:
 @command.command("issue")
 @click.option(
     "--role",
-    type=click.Choice([role.value for role in Role]),
+    type=click.Choice([Role.RELAY.value, Role.ADMIN.value]),
     required=True,
-    help="What the holder is.",
+    help="What the holder is; a device gets its certificate by a proof of work.",
 )
 @click.option("--subject", required=True, help="The holder's name, such as relay-1.")
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, min_open=True, max=24 * 366 * 10),
-    help="How long it holds.  [default: relay a week, admin 90 days, device by the settings]",
+    help="How long it holds.  [default: relay a week, admin 90 days]",
 )
 @click.option(
     "--public-key",
@@ -52,15 +52,12 @@ def issue(
     context: CommandContext, role: str, subject: str, hours: float | None, public_key: Path | None
 ) -> None:
     """Print a certificate, and nothing else. Whoever has it is the holder: keep it secret."""
-    from eventserver_core.sections import SecuritySettings
-
     if hours is not None and math.isnan(hours):
         raise click.BadParameter("nan is not a number of hours.", param_hint="'--hours'")
     key = _read_key(public_key) if public_key else None
     services = context.services
     require_issuer(services.auth)
-    settings = context.configuration.settings[SecuritySettings]
-    lifetime = hours or _DEFAULT_HOURS.get(Role(role), settings.certificate_validity_hours)
+    lifetime = hours or _DEFAULT_HOURS[Role(role)]
     issued = services.identities.issue(subject, Role(role), timedelta(hours=lifetime), key)
     click.echo(issued.token)
 

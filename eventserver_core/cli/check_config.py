@@ -12,7 +12,7 @@ from rich.console import Console
 
 from eventserver_core.cli.context import EXIT_FAILURE, CommandContext, pass_command_context
 from eventserver_core.cli.tables import make_table, plain
-from eventserver_core.errors import BackendUnavailableError, ConfigurationError, EventServerError
+from eventserver_core.errors import ConfigurationError, EventServerError
 
 if TYPE_CHECKING:
     from eventserver_core.settings import Settings
@@ -55,12 +55,7 @@ def command(context: CommandContext, as_json: bool) -> None:
 
 def _ask(services: Services) -> dict[str, str | None]:
     """Return why each backend doesn't answer, or None where it does."""
-    try:
-        services.load_backends()
-        checks = services.checks()
-    except BackendUnavailableError as ex:
-        return {ex.backend: str(ex)}
-    return {name: _reach(check) for name, check in checks.items()}
+    return {name: _reach(check) for name, check in services.checks().items()}
 
 
 def _reach(check: Callable[[], None]) -> str | None:

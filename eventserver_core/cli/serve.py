@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from eventserver_core.cli.context import CommandContext, pass_command_context
+from eventserver_core.log import get_logger
 
 
 @click.command("serve")
@@ -24,5 +25,7 @@ def command(context: CommandContext, with_worker: bool) -> None:
     prepare_schema(services.database)
     services.database.close()
     require_free_port(context.configuration.settings)
+    if not with_worker:
+        get_logger().info("no_worker_here", next_step="events wait until eventserver worker runs")
     beside = worker_command(context.arguments) if with_worker else None
     Server(context.configuration, beside).run()

@@ -33,7 +33,7 @@ from eventserver_core.domain.proof import Outcome, Step, Verdict
 EXIT_UNREADABLE = 2
 
 _CHUNK_SIZE = 256 * 1024
-_MAX_DOCUMENT = 64 * 1024 * 1024
+_MAX_DOCUMENT = 32 * 1024 * 1024
 _ZIP_START = b"PK\x03\x04"
 _MEDIA_FILES = frozenset(MEDIA_STEM + suffix for suffix in EXTENSIONS.values())
 _COLORS = {Verdict.VALID: "green", Verdict.PENDING: "yellow", Verdict.INVALID: "red"}

@@ -193,11 +193,8 @@ class BatchRepository:
         self, lease: HeldLease, batch_id: int, error: str | None, next_attempt: datetime
     ) -> None:
         """Put a batch's next try off; with an error it counts as a failed one."""
-        query = Batch.update(
-            last_error=error,
-            attempts=Batch.attempts + 1 if error else 0,
-            next_attempt_at=next_attempt,
-        ).where(Batch.id == batch_id)
+        failed = {"last_error": error, "attempts": Batch.attempts + 1} if error else {}
+        query = Batch.update(next_attempt_at=next_attempt, **failed).where(Batch.id == batch_id)
         self._change(lease, query)
 
     def backlog(self) -> Backlog:

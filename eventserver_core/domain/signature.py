@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from joserfc.jws import CompactSignature, JWSRegistry
 
 ALGORITHM = "ES256"
+MAX_HEADER_SIZE = 32 * 1024
+"""Bytes of base64url: a key and a certificate take a tenth of it."""
 
 
 def protected_header(jws: bytes) -> Mapping[str, Any]:
@@ -73,6 +75,9 @@ def _extract(jws: bytes, registry: JWSRegistry) -> CompactSignature:
     from joserfc.errors import JoseError
     from joserfc.jws import extract_compact
 
+    # before anything is decoded: a header is JSON that nobody has signed for yet
+    if jws.count(b".") != 2 or jws.index(b".") > MAX_HEADER_SIZE:
+        raise ValueError("the signature does not hold: no compact JWS, or a header too large")
     try:
         parsed = extract_compact(jws, registry=registry)
         header = parsed.headers()

@@ -19,6 +19,7 @@ from eventserver_core.errors import (
     ContentTooLargeError,
     EventServerError,
     EventTooOldError,
+    EvidenceDamagedError,
     Fault,
     InvalidInputError,
     InvalidSolutionError,
@@ -52,6 +53,7 @@ STATUSES: dict[type[EventServerError], HTTPStatus] = {
     RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     BackendUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     ObjectNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EvidenceDamagedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     LeaseLostError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The one table from errors to status codes; the nearest class in an error's tree counts."""

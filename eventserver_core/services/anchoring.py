@@ -94,7 +94,7 @@ class AnchorBatches:
             receipt = self._look(lease, batch) or self._publish(lease, batch)
         except LeaseLostError:
             raise
-        except EventServerError as ex:
+        except Exception as ex:  # noqa: BLE001 - one batch must never stop all others
             delay = self._delay(batch.attempts)
             self._batches.postpone(lease, batch.id, str(ex), self._clock() + delay)
             _log.warning(
@@ -103,6 +103,7 @@ class AnchorBatches:
                 attempt=batch.attempts + 1,
                 retry_in_seconds=round(delay.total_seconds(), 1),
                 error=str(ex),
+                exc_info=None if isinstance(ex, EventServerError) else ex,
             )
             return
         next_look = self._clock() + self._limits.follow_interval
@@ -110,6 +111,8 @@ class AnchorBatches:
             self._batches.postpone(lease, batch.id, None, next_look)
             return
         self._batches.record_receipt(lease, batch.id, receipt, next_look)
+        if receipt.anchor == batch.anchor and not receipt.final:
+            return  # nothing new but that it is deeper
         _log.info(
             "batch_confirmed" if receipt.final else "batch_anchored",
             batch=batch.id,

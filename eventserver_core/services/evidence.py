@@ -29,7 +29,7 @@ from eventserver_core.domain.evidence import (
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.domain.media import EXTENSIONS
 from eventserver_core.errors import (
-    BackendContractError,
+    EvidenceDamagedError,
     InvalidPackageError,
     ObjectNotFoundError,
     PermissionDeniedError,
@@ -57,6 +57,8 @@ By hand, with nothing of EventServer's:
 
 1. SHA-256 of {event} is the event hash:      sha256sum {event}
      {digest}
+   A signed package may hold the certificate of the device that signed it, which lets its bearer
+   send events for the hours that it lives: pass it on with care.
 2. The media's SHA-256 stands in the statement under media.sha256.
 3. The event hash leads through the Merkle path in {proof} to the root (RFC 9162,
    section 2.1.3.2; leaf = SHA-256(0x00 || hash), node = SHA-256(0x01 || left || right)).
@@ -123,6 +125,7 @@ class EvidenceArchive:
 
         Raises:
             BackendUnavailableError: storage or database are away.
+            EvidenceDamagedError: the statement itself is no longer what was stored.
         """
         envelope = self._envelope(event)
         statement = canonicalize(envelope.statement)
@@ -178,12 +181,12 @@ class EvidenceArchive:
             digest_hex = sha256_hex(canonicalize(envelope.statement))
         except (ObjectNotFoundError, InvalidPackageError, ValueError) as ex:
             _log.error("evidence_altered", event_hash=event.digest_hex, parts=[where])
-            raise BackendContractError("storage", f"{where} cannot be read: {ex}") from ex
+            raise EvidenceDamagedError(_DAMAGED) from ex
         kept = (envelope.digest_hex, envelope.submitted_by, envelope.received_at)
         stored = (event.digest_hex, event.submitted_by, event.received_at)
         if digest_hex != event.digest_hex or kept != stored:
             _log.error("evidence_altered", event_hash=event.digest_hex, parts=[where])
-            raise BackendContractError("storage", f"{where} was changed after it was stored")
+            raise EvidenceDamagedError(_DAMAGED)
         return envelope
 
     def _media_damage(self, key: str, name: str) -> Iterator[Damage]:
@@ -198,6 +201,10 @@ class EvidenceArchive:
             yield Damage(name, _CHANGED)
 
 
+_DAMAGED = (
+    "what is kept of this event was changed or lost after it was stored; its operator must restore "
+    "it from a copy"
+)
 _MISSING = "missing from storage"
 _CHANGED = "changed after it was stored; its digest is another"
 

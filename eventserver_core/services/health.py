@@ -13,6 +13,8 @@ from eventserver_core.errors import BackendUnavailableError, EventServerError
 from eventserver_core.log import get_logger
 
 _REMEMBERED_FOR = 1.0
+_TRUSTED_FOR = 5.0
+_PATIENCE = 2.0
 _log = get_logger()
 
 
@@ -63,10 +65,13 @@ class CheckHealth:
 
     def check(self) -> Health:
         """Return how well the server is now, or was within the last second."""
-        # while a dependency hangs, only the first who asks waits for it
-        if not self._lock.acquire(blocking=self._remembered is None):
-            assert self._remembered is not None  # noqa: S101 - or it would have blocked
-            return self._remembered[1]
+        remembered = self._remembered
+        fresh = remembered is not None and time.monotonic() - remembered[0] < _TRUSTED_FOR
+        if not self._lock.acquire(timeout=0 if fresh else _PATIENCE):
+            # somebody else is asking: if a dependency hangs, nobody queues up behind it
+            if fresh and remembered is not None:
+                return remembered[1]
+            return Health("unhealthy", dict.fromkeys(self._checks, False), None, None)
         try:
             if self._remembered and time.monotonic() - self._remembered[0] < _REMEMBERED_FOR:
                 return self._remembered[1]

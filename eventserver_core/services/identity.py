@@ -6,6 +6,7 @@ database, and asked there every time, so that every instance knows it at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -26,10 +27,13 @@ from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.errors import (
     ChallengeUsedError,
     ConfigurationError,
+    InvalidInputError,
     NotFoundError,
     RevokedCertificateError,
 )
 from eventserver_core.log import get_logger
+
+_CERTIFICATE_ID = re.compile(r"[A-Za-z0-9_:-]{1,128}\Z")
 
 _log = get_logger()
 _Ability = TypeVar("_Ability")
@@ -95,7 +99,16 @@ class Identities:
         return issued
 
     def revoke(self, certificate_id: str, reason: str) -> bool:
-        """Revoke a certificate, everywhere; returns whether it was not revoked before."""
+        """Revoke a certificate, everywhere; returns whether it was not revoked before.
+
+        Raises:
+            InvalidInputError: this is no certificate's id; a whole token isn't either.
+        """
+        if not _CERTIFICATE_ID.match(certificate_id):
+            raise InvalidInputError(
+                "that is no certificate's id; the id is its jti, which "
+                "`eventserver certificate show TOKEN` tells"
+            )
         first = self._certificates.revoke(certificate_id, reason, self._clock())
         if first:
             _log.info("certificate_revoked", certificate_id=certificate_id)

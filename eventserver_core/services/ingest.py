@@ -49,6 +49,8 @@ from eventserver_core.services.media import (
 
 CLOCK_TOLERANCE = timedelta(minutes=15)
 
+_CREATED_AT = "/metadata/createdAt"
+
 _log = get_logger()
 
 
@@ -208,7 +210,7 @@ class IngestEvents:
         now = self._clock()
         statement = make_statement(parsed.document, content.digest_hex if content else None)
         known = self._known(statement, parsed.event_id)
-        if known is not None and not _takes_signature(known, signed):
+        if known is not None and not _takes_signature(known, signed, submitter):
             return _receipt(known, created=False)
         if known is None:
             # a repetition was on time when it came first
@@ -263,7 +265,7 @@ class IngestEvents:
         recorded = self._known(statement, parsed.event_id)
         if recorded is None:
             raise BackendUnavailableError("database", "a row that was just written is not there")
-        if signature is not None and _takes_signature(recorded, signed):
+        if signature is not None and _takes_signature(recorded, signed, submitter):
             # it had come unsigned before: the first receipt stays, the signature is added
             self._events.attach_signature(
                 recorded.digest_hex, signature.signer, signature.object_key, public_key or "{}"
@@ -293,23 +295,31 @@ class IngestEvents:
             raise ClockSkewError(
                 "metadata.createdAt lies more than 15 minutes ahead of this server's clock",
                 format_rfc3339(now),
+                [Fault(_CREATED_AT, "lies in the future")],
             )
         if self._limits.max_age is not None and now - created > self._limits.max_age:
-            raise EventTooOldError("metadata.createdAt lies further back than this server takes")
+            raise EventTooOldError(
+                "metadata.createdAt lies further back than this server takes",
+                [Fault(_CREATED_AT, "lies too far back")],
+            )
 
 
 def _too_large(taken: str) -> ContentTooLargeError:
     return ContentTooLargeError(f"the media is larger than the {taken}")
 
 
-def _takes_signature(event: EventRecord, signed: SignedPackage | None) -> bool:
+def _takes_signature(
+    event: EventRecord, signed: SignedPackage | None, submitter: Credentials
+) -> bool:
     """Tell whether an event is without a signature and may have this one.
 
-    What one device sent doesn't become another's because that one signs the same bytes.
+    Only from whoever sent the event: nobody becomes another's event's author by signing the same
+    bytes.
     """
     return (
         signed is not None
         and event.signed_package_key is None
+        and event.submitted_by == submitter.subject
         and event.device in (None, signed.device.subject)
     )
 

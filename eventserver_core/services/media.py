@@ -84,7 +84,10 @@ def check_content(parsed: ParsedPackage, content: Content) -> None:
     media = parsed.model.media
     assert media is not None  # noqa: S101 - there is content only where there is media
     if not media_types.agrees(media.type, content.head):
-        raise UnsupportedMediaError(f"the media's first bytes are not those of {media.type}")
+        raise UnsupportedMediaError(
+            f"the media's first bytes are not those of {media.type}",
+            [Fault("/media/type", "not the type of the bytes")],
+        )
     faults: list[Fault] = []
     if media.size != content.size:
         detail = f"declared {media.size} bytes, received {content.size}"

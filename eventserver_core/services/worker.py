@@ -48,6 +48,7 @@ class Worker:
         self._clock = clock
         self._stopping = threading.Event()
         self._held: HeldLease | None = None
+        self._forget_at = clock()
         self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
 
     def stop(self) -> None:
@@ -103,8 +104,14 @@ class Worker:
             if lease is None or self._stopping.is_set():
                 return False
             self._anchoring.anchor_batch(lease, batch)
-        self._certificates.forget_expired(self._clock() - timedelta(hours=1))
+        self._forget()
         return sealed
+
+    def _forget(self) -> None:
+        now = self._clock()
+        if now >= self._forget_at:
+            self._certificates.forget_expired(now - timedelta(hours=1))
+            self._forget_at = now + timedelta(minutes=10)
 
     def _release(self) -> None:
         if self._held is None:

@@ -19,7 +19,9 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -90,12 +92,22 @@ class DeadlineSocket(socket.socket):
             return ConnectionResetError(errno.ECONNRESET, "the headers took too long to arrive")
         return TimeoutError("the request took too long to arrive")
 
+    def send(self, data: Any, flags: int = 0) -> int:
+        with self._pausing():
+            return super().send(data, flags)
+
     def sendall(self, data: Any, flags: int = 0) -> None:
+        with self._pausing():
+            super().sendall(data, flags)
+
+    @contextmanager
+    def _pausing(self) -> Iterator[None]:
         if self.gettimeout() is not None:
-            return super().sendall(data, flags)
+            yield
+            return
         try:
             self.settimeout(self._pause)
-            return super().sendall(data, flags)
+            yield
         except TimeoutError as ex:
             raise ConnectionResetError(errno.ECONNRESET, "the caller stopped reading") from ex
         finally:
@@ -147,9 +159,10 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
             super().finish_request(conn, fs)
 
     def _await_head(self, conn: Any, begun: bytes = b"") -> None:
-        self._poll(conn, partial(self._read_head, conn, bytearray()))
+        head = bytearray()  # one for both: what came early is the beginning of what comes later
+        self._poll(conn, partial(self._read_head, conn, head))
         if begun:
-            self._take_head(conn, bytearray(), begun)
+            self._take_head(conn, head, begun)
 
     def _read_head(self, conn: Any, head: bytearray, _client: Any) -> None:
         chunk = _received(conn)
@@ -227,26 +240,28 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Answer what is no HTTP request, or what failed outside the application."""
         status = next((s for kind, s in _STATUSES if isinstance(exc, kind)), None)
+        malformed, request_id = status is not None, uuid.uuid4().hex
         if status is None:
-            self.log.exception("Error handling request")
+            self.log.exception("Error handling request %s", request_id)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
         else:
-            self.log.warning("Invalid request: %s", type(exc).__name__)
+            self.log.warning("Invalid request %s: %s", request_id, type(exc).__name__)
         problem = {
             "type": "about:blank",
             "title": status.phrase,
             "status": status.value,
             "detail": "the request is no valid HTTP/1.1 request"
-            if status < HTTPStatus.INTERNAL_SERVER_ERROR
-            else "something went wrong here, and it was logged",
-            "code": "malformed_request" if status.value < 500 else "internal_error",
-            "requestId": "",
+            if malformed
+            else "something went wrong here, and it was logged under this request id",
+            "code": "malformed_request" if malformed else "internal_error",
+            "requestId": request_id,
         }
         content = json.dumps(problem).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Connection: close\r\n"
             "Content-Type: application/problem+json\r\n"
+            f"X-Request-ID: {request_id}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         try:

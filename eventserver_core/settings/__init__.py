@@ -26,6 +26,7 @@ from eventserver_core.settings.options import (
     parse_optional_count,
     parse_port,
     parse_seconds,
+    up_to,
 )
 from eventserver_core.settings.sources import (
     DEVELOPMENT,
@@ -61,4 +62,5 @@ __all__ = [
     "parse_optional_count",
     "parse_port",
     "parse_seconds",
+    "up_to",
 ]

@@ -114,6 +114,11 @@ def parse_optional_count(text: str) -> int | None:
     return parse_count(text) if text else None
 
 
+def up_to(high: int) -> Callable[[str], int]:
+    """Return a parser that takes whole numbers from 1 to ``high``."""
+    return lambda text: _bounded(text, 1, high)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return a parser that takes these words only."""
 

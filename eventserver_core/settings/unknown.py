@@ -48,7 +48,7 @@ def unknown_names(
                 yield f"{variable}: {_no_setting(section, key, known)}"
             elif variable != (name := variable_name(section, key)):
                 yield f"{variable}: nobody reads this; did you mean {name}?"
-        elif (meant := _misspelt(variable)) is not None:
+        elif (meant := _misspelt(variable, known)) is not None:
             yield f"{variable}: nobody reads this; did you mean {meant}?"
 
 
@@ -63,7 +63,7 @@ def _no_setting(section: str, key: str, known: Mapping[str, Sequence[str]]) -> s
     return f"there is no setting {section}.{key}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _misspelt(variable: str) -> str | None:
+def _misspelt(variable: str, known: Mapping[str, Sequence[str]]) -> str | None:
     """Return what was meant by a name that only looks like one of ours.
 
     Most others must be let through: Kubernetes sets EVENTSERVER_PORT and the like by itself, where
@@ -74,6 +74,10 @@ def _misspelt(variable: str) -> str | None:
     rest = variable.removeprefix(_STEM)
     if "__" in rest:
         return PREFIX + rest
+    for section, keys in known.items():
+        for key in keys:
+            if rest.lower() == f"{section}_{key}":
+                return variable_name(section, key)
     names = [name.removeprefix(_STEM) for name in (ENVIRONMENT_VARIABLE, DIRECTORY_VARIABLE)]
     near = [name for name in names if name.startswith(rest)] if rest else []
     near = near or difflib.get_close_matches(rest, names, 1)

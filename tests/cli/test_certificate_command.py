@@ -44,7 +44,6 @@ def lifetime(found: dict[str, Any]) -> timedelta:
     [
         ("relay", timedelta(days=7)),
         ("admin", timedelta(days=90)),
-        ("device", timedelta(hours=24)),
     ],
 )
 def test_a_certificate_holds_as_long_as_its_role_needs(
@@ -62,10 +61,10 @@ def test_hours_can_be_given(run: Run) -> None:
     assert lifetime(found) == timedelta(hours=1.5)
 
 
-def test_a_devices_hours_are_a_setting(run: Run) -> None:
-    environ = {"EVENTSERVER__SECURITY__CERTIFICATE_VALIDITY_HOURS": "2"}
-    token = issue(run, "--role", "device", "--subject", "device-1", **environ)
-    assert lifetime(show(run, token)) == timedelta(hours=2)
+def test_a_device_gets_none_here(run: Run) -> None:
+    result = run("certificate", "issue", "--role", "device", "--subject", "relay-1")
+    assert result.exit_code == 2
+    assert "'relay', 'admin'" in result.stderr
 
 
 def test_nothing_but_the_certificate_is_on_standard_output(
@@ -88,7 +87,7 @@ class TestPublicKeys:
     def test_a_key_is_bound(self, run: Run, home: Path) -> None:
         key = Device().public_key
         (home / "key.json").write_text(json.dumps(key))
-        arguments = ("--role", "device", "--subject", "d", "--public-key", "key.json")
+        arguments = ("--role", "relay", "--subject", "r", "--public-key", "key.json")
         bound = show(run, issue(run, *arguments))["publicKey"]
         assert bound is not None
         assert {name: bound[name] for name in ("kty", "crv", "x", "y")} == {

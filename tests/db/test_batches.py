@@ -160,7 +160,7 @@ class TestFollowing:
         (again,) = batches.due(soon(5))
         assert (again.attempts, again.last_error) == (1, "the chain is down")
 
-    def test_failed_tries_are_counted_until_one_succeeds(
+    def test_failed_tries_are_counted_and_stay_until_the_batch_is_anchored(
         self, batches: BatchRepository, events: EventRepository, lease: HeldLease
     ) -> None:
         fill(events, 1)
@@ -170,7 +170,7 @@ class TestFollowing:
             assert batch_of(batches, batch.id, NOW).attempts == attempt
         batches.postpone(lease, batch.id, None, NOW)
         found = batch_of(batches, batch.id, NOW)
-        assert (found.attempts, found.last_error) == (0, None)
+        assert (found.attempts, found.last_error) == (3, "down")
 
     def test_the_most_overdue_come_first_and_only_so_many(
         self, batches: BatchRepository, events: EventRepository, lease: HeldLease, soon: Soon

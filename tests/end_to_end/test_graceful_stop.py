@@ -23,6 +23,14 @@ from tests.end_to_end.waiting import children, group, wait_until
 GATHER_SECONDS = 10.0
 """How soon processes notice that their master is gone; each looks once a second."""
 
+PROMPTLY = 15.0
+"""Seconds within which a server with nothing to do ends; half of what it may take at most."""
+
+_SLOW_FORKS = """\
+import os, time
+os.register_at_fork(after_in_child=lambda: time.sleep(1))
+"""
+
 
 def test_an_upload_under_way_is_finished_before_the_server_ends(
     start: Start, relay: Mapping[str, str], clip: Path, tmp_path: Path
@@ -66,7 +74,7 @@ def test_an_upload_that_does_not_end_is_cut_off_when_the_time_is_up(
         connection.send(head + clip.read_bytes().ljust(500_000, b"\0"))
         wait_until(stored.incoming, "the upload has begun")
         server.signal(signal.SIGTERM)
-        assert server.wait(15) == 0
+        assert server.wait(PROMPTLY) == 0
         assert connection.everything() == b""
     assert group(server) == []
     assert (stored.events(), stored.objects()) == ([], [])
@@ -81,7 +89,7 @@ def test_silent_and_idle_connections_do_not_hold_up_a_stop(start: Start) -> None
         idle.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.answer().status == 200
         server.signal(signal.SIGTERM)
-        assert server.wait(10) == 0
+        assert server.wait(PROMPTLY) == 0
 
 
 def test_a_request_sent_on_an_idle_connection_while_the_server_stops_is_answered(
@@ -133,15 +141,21 @@ def test_a_server_that_is_told_to_stop_takes_all_its_processes_along(
     _wait_for_worker(server)
     wait_until(lambda: len(children(server)) == 3, "all processes run")
     server.signal(number)
-    assert server.wait() == 0
+    assert server.wait(PROMPTLY) == 0
     assert group(server) == []
 
 
-def test_a_server_that_is_told_to_stop_while_it_starts_does_so(start: Start) -> None:
-    for _ in range(3):  # the moment is short, and not always hit
-        server = start("serve", server__workers=2)  # the log says so before processes are forked
+def test_a_server_that_is_told_to_stop_while_its_processes_begin_does_so(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(_SLOW_FORKS)
+    settings = {
+        "EVENTSERVER__SERVER__WORKERS": "2",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
+    }
+    with EventServerProcess(["serve"], tmp_path, settings) as server:
+        wait_until(lambda: len(children(server)) == 2, "its processes are there")
         server.signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+        assert server.wait(PROMPTLY) == 0
         assert group(server) == []
 
 
@@ -210,7 +224,7 @@ def _wait_until_refused(server: EventServerProcess) -> None:
             return True
         return False
 
-    wait_until(refused, "no new connection is taken")
+    wait_until(refused, "no new connection is taken", seconds=10)
 
 
 def _others(server: EventServerProcess, known: psutil.Process) -> list[psutil.Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from eventserver_core.serving.worker import DeadlineSocket
 from eventserver_core.testing.factories import make_package
 from eventserver_core.testing.server import EventServerProcess
 from tests.end_to_end.conftest import Start
@@ -106,8 +108,8 @@ def test_callers_that_never_hang_up_hold_nobody_up(
     connections = [connect() for _ in range(CROWD)]
     for connection in connections:
         connection.send(b"garbage\r\n\r\n")
-    _assert_served_at_once(server)
     assert [connection.answer().status for connection in connections] == [400] * CROWD
+    _assert_served_at_once(server)
 
 
 def test_an_idle_kept_alive_connection_holds_nobody_up(
@@ -206,6 +208,15 @@ def test_answers_that_are_never_read_free_their_slot_however_small_they_are(
             while True:
                 connection.send(request * 100)
         _assert_served(server)
+
+
+def test_a_write_to_whoever_stopped_reading_gives_up() -> None:
+    ours, theirs = socket.socketpair()
+    with DeadlineSocket(ours, 0.1) as connection, theirs:
+        for write in (connection.sendall, connection.send):
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    write(bytes(65536))
 
 
 def _send_film(server: EventServerProcess, relay: Mapping[str, str], clip: Path, size: int) -> str:

@@ -36,10 +36,15 @@ def test_every_setting_is_documented_with_its_default() -> None:
     page = text("docs/configuration.md")
     sections = dict(re.findall(r"^## \[(\w+)\]\n(.*?)(?=^## |\Z)", page, re.S | re.M))
     for section in [*CORE_SECTIONS, RateLimitSettings, ProvisioningSettings]:
-        rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", sections[section.name], re.M))
+        found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", sections[section.name], re.M)
+        rows = {key: default for key, default, _ in found}
+        said = {key: what for key, _, what in found}
         assert list(rows) == [spec.key for spec in section.options()]
         for spec in section.options():
             assert rows[spec.key].strip("`") == (spec.default or "")
+            assert said[spec.key].startswith(spec.doc), spec.key
+            assert ("Secret." in said[spec.key]) == spec.secret, spec.key
+            assert f"`{spec.environment_variable}`" in said[spec.key] + "`None`"
 
 
 def test_every_plugin_setting_is_in_the_plugins_readme() -> None:
@@ -73,7 +78,11 @@ def test_every_error_code_is_documented() -> None:
 def test_every_error_has_a_status() -> None:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.EventServerError):
-            known = kind in (errors.EventServerError, errors.ConfigurationError)
+            known = kind in (
+                errors.EventServerError,
+                errors.ConfigurationError,
+                errors.EvidenceDamagedError,
+            )
             assert known or http_errors.status_of(kind) != 500, kind
 
 

@@ -138,12 +138,12 @@ class TestTheRecord:
             for what in ("", "/package"):
                 with capture_logs() as lines:
                     answer = client.simulate_get(f"{EVENTS}/{digest_hex}{what}", headers=relay)
-                assert_problem(answer, 503, "backend_unavailable")
+                assert_problem(answer, 500, "evidence_damaged")
                 assert b"Noise" not in answer.content
                 assert "evidence_altered" in [line["event"] for line in lines]
         pack.unlink()
         answer = client.simulate_get(f"{EVENTS}/{digest_hex}", headers=relay)
-        assert_problem(answer, 503, "backend_unavailable")
+        assert_problem(answer, 500, "evidence_damaged")
         pack.write_bytes(whole)
         assert client.simulate_get(f"{EVENTS}/{digest_hex}", headers=relay).status_code == 200
 

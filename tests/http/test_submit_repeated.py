@@ -213,7 +213,6 @@ class TestSignatures:
     ) -> None:
         """Between the look whether an event is there and its row, the same one slips in."""
         package = make_package()
-        relay = bearer(certificate(services, Role.RELAY, "relay-1"))
         token = certificate(services, Role.DEVICE, subject_of(device), device.public_key)
         storage = services.plugins.backend("storage", services.settings)
         entered: list[str] = []
@@ -222,7 +221,7 @@ class TestSignatures:
         def put(key: str, content: bytes) -> Any:
             if key.startswith("pack-") and not entered:
                 entered.append(key)
-                slipped_in.append(post_event(client, relay, package))
+                slipped_in.append(post_event(client, bearer(token), package))
             return storage.put(key, content)
 
         replace_backend(services, "storage", put=put)
@@ -230,7 +229,7 @@ class TestSignatures:
         signed = post_signed(client, bearer(token), device.sign(package))
         assert [answer.status_code for answer in slipped_in] == [201]
         assert (signed.status_code, signed.content) == (200, slipped_in[0].content)
-        record = record_of(client, relay, signed)
+        record = record_of(client, bearer(token), signed)
         assert (record["signed"], record["device"]) == (True, subject_of(device))
 
 

@@ -75,10 +75,11 @@ class EventPackageResource(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
         event = self._archive.find(_digest(digest_hex), caller(req))
+        resp.stream = self._archive.package(event)
+        # only now: an error must not be saved as a ZIP
         resp.content_type = "application/zip"
         resp.downloadable_as = package_name(event)
         resp.cache_control = ["private", "no-store"]
-        resp.stream = self._archive.package(event)
 
 
 def _digest(text: str) -> str:

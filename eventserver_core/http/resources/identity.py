@@ -79,16 +79,15 @@ class PowVerificationResource(Resource):
             # not I-JSON: the app's nonce is a 64-bit integer, which a double can't hold
             sent = PowSolution.model_validate_json(content)
         except ValidationError as ex:
-            faults = validation_faults(ex.errors(include_url=False, include_input=False))
-            raise InvalidPackageError("the body is not a solution", faults) from ex
-        solution = Solution(
-            sent.solution.challenge_id,
-            sent.solution.nonce,
-            _base64(sent.solution.hash, "/solution/hash"),
-        )
-        issued = self._identities.redeem_challenge(
-            solution, _base64(sent.public_key, "/public_key")
-        )
+            wrong = validation_faults(ex.errors(include_url=False, include_input=False))
+            raise InvalidPackageError("the body is not a solution", wrong) from ex
+        faults: list[Fault] = []
+        digest = _base64(sent.solution.hash, "/solution/hash", faults)
+        public_key = _base64(sent.public_key, "/public_key", faults)
+        if faults:
+            raise InvalidPackageError("the body is not a solution", faults)
+        solution = Solution(sent.solution.challenge_id, sent.solution.nonce, digest)
+        issued = self._identities.redeem_challenge(solution, public_key)
         resp.cache_control = ["no-store"]
         resp.media = {"token": issued.token}
 
@@ -123,9 +122,9 @@ class KeySetResource(Resource):
         resp.cache_control = ["public", "max-age=300"]
 
 
-def _base64(text: str, where: str) -> bytes:
+def _base64(text: str, where: str, faults: list[Fault]) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError) as ex:
-        fault = Fault(where, "not base64 (RFC 4648, section 4)")
-        raise InvalidPackageError("the body is not a solution", [fault]) from ex
+    except (binascii.Error, ValueError):
+        faults.append(Fault(where, "not base64 (RFC 4648, section 4)"))
+        return b""

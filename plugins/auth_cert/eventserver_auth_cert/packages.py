@@ -20,6 +20,9 @@ LEEWAY: Final = timedelta(minutes=15)
 
 CERTIFICATE_HEADER: Final = "x-device-cert"
 
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""Of any kind of key (RFC 7518, sections 6.2.2, 6.3.2 and 6.4)."""
+
 _SIGNATURE: Final = "signature_invalid"
 _EXPIRED: Final = "package_expired"
 _CERTIFICATE: Final = "device_certificate_invalid"
@@ -94,6 +97,14 @@ def _read_header(jws: bytes) -> Mapping[str, Any]:
         raise AuthenticationError(
             "the signed package is refused: not a compact JWS without extensions", _SIGNATURE
         ) from ex
+    jwk = header.get("jwk")
+    if isinstance(jwk, Mapping) and _PRIVATE_MEMBERS & jwk.keys():
+        # it would be kept with the package, and given out with the evidence
+        raise AuthenticationError(
+            "the signed package is refused: its header holds a private key, which is nobody "
+            "else's to see; make a new pair",
+            _SIGNATURE,
+        )
     if str(header.get("typ", "JWT")).upper() != "JWT":
         raise AuthenticationError("the signed package is refused: its typ is not JWT", _SIGNATURE)
     return header

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import structlog
 
+from eventserver_core.backends import guard as guard_module
 from eventserver_core.backends.auth import (
     AuthBackend,
     ChallengesDevices,
@@ -103,6 +104,15 @@ class TestHanging:
             guarded.check()
         assert str(caught.value) == "storage=odd: check did not answer within 0.02 s"
         assert not isinstance(caught.value, BackendContractError)
+
+    def test_a_check_is_given_up_sooner_than_other_calls(
+        self, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard_module, "_CHECK_SECONDS", 0.02)
+        guarded = guard(check=released.wait, stat=answering(STORED))
+        with pytest.raises(BackendUnavailableError, match="check did not answer within"):
+            guarded.check()
+        assert guarded.stat(KEY) is STORED
 
     def test_others_are_served_while_one_hangs(self, released: threading.Event) -> None:
         guarded = guard(stat=answering(STORED), check=released.wait)
@@ -239,7 +249,7 @@ class TestManyAtOnce:
         busy, most, lock = 0, 0, threading.Lock()
         full = threading.Event()
 
-        def check() -> None:
+        def publish() -> None:
             nonlocal busy, most
             with lock:
                 busy += 1
@@ -250,16 +260,16 @@ class TestManyAtOnce:
             with lock:
                 busy -= 1
 
-        guarded = guard(check=check)
+        guarded = guard(publish=publish)
         with ThreadPoolExecutor(200) as callers:
-            list(callers.map(lambda _: guarded.check(), range(200)))
+            list(callers.map(lambda _: guarded.publish(), range(200)))
         assert most == 64
 
     def test_threads_are_used_again(self) -> None:
         names: set[int | None] = set()
-        guarded = guard(check=lambda: names.add(threading.get_native_id()))
+        guarded = guard(publish=lambda: names.add(threading.get_native_id()))
         for _ in range(500):
-            guarded.check()
+            guarded.publish()
         assert len(names) <= 64
 
     def test_what_a_call_held_is_let_go_when_it_ends(self) -> None:

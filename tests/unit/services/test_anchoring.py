@@ -173,20 +173,46 @@ class TestOutages:
         assert batches.backlog().last_error is None
         assert len(set(chain.published)) == 1
 
-    def test_a_plugin_that_raises_another_of_our_errors_stops_nobody(
+    @pytest.mark.parametrize(
+        "error",
+        [InvalidInputError("not this root"), ValueError("not this root")],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_whatever_else_is_raised_for_one_batch_stops_no_other(
         self,
         anchoring: AnchorBatches,
         batches: BatchRepository,
         lease: HeldLease,
         chain: ScriptedChain,
         batch: BatchRecord,
+        error: Exception,
     ) -> None:
         def refuse() -> None:
-            raise InvalidInputError("the plugin does not like this root")
+            raise error
 
         chain.before["prepare"] = refuse
         anchoring.anchor_batch(lease, batch)
-        assert batches.backlog().last_error == "the plugin does not like this root"
+        assert batches.backlog().last_error == "not this root"
+        assert anchoring.due() == []
+
+    def test_a_failure_stays_visible_until_the_batch_is_in_a_block(
+        self,
+        anchoring: AnchorBatches,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        chain.down = True
+        anchoring.anchor_batch(lease, batch)
+        chain.down = False
+        step(anchoring, lease, clock)
+        assert chain.published
+        assert batches.backlog().last_error == "chain=scripted: the node does not answer"
+        chain.make_block()
+        step(anchoring, lease, clock)
+        assert batches.backlog().last_error is None
 
     def test_the_pause_doubles_up_to_its_limit_and_is_never_the_same_twice(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from eventserver_core.errors import AuthenticationError, BackendUnavailableError
 from eventserver_core.services import health as health_module
 from eventserver_core.services.health import CheckHealth
 from eventserver_core.testing.clock import ManualClock
-from tests.db.rows import fill
+from tests.db.rows import PATIENCE, fill
 
 NEEDED = frozenset({"storage", "database"})
 
@@ -26,9 +27,11 @@ class Dependency:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+        self.before: Callable[[], None] = lambda: None
         self.asked = 0
 
     def check(self) -> None:
+        self.before()
         self.asked += 1
         if self.error is not None:
             raise self.error
@@ -159,6 +162,59 @@ def test_an_answer_is_remembered_for_a_while(
     dependencies["storage"].error = DOWN
     assert health.check() is first
     assert dependencies["storage"].asked == 1
+
+
+class TestWhileSomebodyElseAsks:
+    """A dependency that hangs must not take all who ask along."""
+
+    @pytest.fixture
+    def asking(
+        self, health: CheckHealth, dependencies: dict[str, Dependency], database: Database
+    ) -> Iterator[Callable[[], None]]:
+        """Start to ask a dependency that hangs, in another thread."""
+        reached, released = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            reached.set()
+            released.wait(PATIENCE)
+
+        def ask() -> None:
+            health.check()
+            database.close()
+
+        thread = threading.Thread(target=ask)
+
+        def start() -> None:
+            dependencies["blockchain"].before = hang
+            thread.start()
+            assert reached.wait(PATIENCE)
+
+        yield start
+        released.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+    def test_a_recent_answer_is_given(
+        self,
+        health: CheckHealth,
+        asking: Callable[[], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(health_module, "_REMEMBERED_FOR", 0.0)
+        monkeypatch.setattr(health_module, "_TRUSTED_FOR", 3600.0)
+        first = health.check()
+        asking()
+        assert health.check() is first
+
+    def test_without_one_it_is_unhealthy(
+        self,
+        health: CheckHealth,
+        asking: Callable[[], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(health_module, "_PATIENCE", 0.02)
+        asking()
+        assert health.check().status == "unhealthy"
 
 
 def test_and_then_asked_for_again(

@@ -20,7 +20,7 @@ from eventserver_core.testing.clock import ManualClock
 from tests.db.rows import fill
 
 from .conftest import LEASE
-from .scripted_chain import ScriptedChain
+from .scripted_chain import Crash, ScriptedChain, crash
 
 
 class TestOneRound:
@@ -133,12 +133,9 @@ class TestOneRound:
         chain: ScriptedChain,
         clock: ManualClock,
     ) -> None:
-        def fail() -> None:
-            raise MemoryError
-
         fill(events, 10)
-        chain.before["find"] = chain.before["prepare"] = fail
-        with pytest.raises(MemoryError):
+        chain.before["prepare"] = crash
+        with pytest.raises(Crash):
             worker.run_until_idle()
         assert leases.acquire(LEASE_NAME, "other", LEASE, clock.now()) is not None
 

@@ -174,12 +174,17 @@ class TestTheSameAgain:
         assert ingest.ingest_package(make_package(photo), RELAY).created
         assert stored() == ["media", "pack", "pack"]
 
-    def test_a_signature_that_comes_later_is_added(
+    def test_a_signature_that_the_sender_brings_later_is_added(
         self, ingest: IngestEvents, events: EventRepository, storage: FilesystemStorage
     ) -> None:
         package = make_package()
         first = ingest.ingest_package(package, RELAY)
-        again = ingest.ingest_signed(*signed(package), DEVICE)
+        by_another = ingest.ingest_signed(*signed(package), DEVICE)
+        unchanged = events.find(first.digest_hex)
+        assert unchanged is not None
+        assert (by_another.created, unchanged.device) == (False, None)
+        assert unchanged.signed_package_key is None
+        again = ingest.ingest_signed(*signed(package), RELAY)
         assert (again.created, again.processed_at) == (False, first.processed_at)
         row = events.find(first.digest_hex)
         assert row is not None
