@@ -190,3 +190,13 @@ class TestRevoking:
         first, second = (issue(run, "--role", "relay", "--subject", "r") for _ in range(2))
         run("certificate", "revoke", show(run, first)["jti"])
         assert show(run, second)["valid"]
+
+
+def test_what_is_no_certificates_id_is_not_called_revoked(run: Run) -> None:
+    token = issue(run, "--role", "relay", "--subject", "relay-1")
+    for wrong in (token, "", "not an id", "x" * 129):
+        result = run("certificate", "revoke", wrong)
+        assert result.exit_code == 1
+        assert "certificate show TOKEN" in result.stderr
+        assert token not in result.stderr
+    assert show(run, token)["valid"]

@@ -146,8 +146,8 @@ def form_end() -> bytes:
 class Relay:
     """A client that sends one submission after the other, each until it is answered.
 
-    As a relay does, it sends the very same bytes again after a lost connection or a 503; every
-    other refusal is kept as a fault.
+    As a relay does, it sends the very same bytes again after a lost connection, and when it is
+    told "later" (503) or "slower" (429); every other refusal is kept as a fault.
 
     Args:
         url: where the server is now.
@@ -194,7 +194,7 @@ class Relay:
             except (OSError, http.client.HTTPException):
                 pass  # the server was killed; it comes back, perhaps elsewhere
             else:
-                if status != 503:
+                if status not in (429, 503):
                     self.faults.append(f"{submission.path}: {status} {content!r}")
                     return status, None
             time.sleep(0.02)

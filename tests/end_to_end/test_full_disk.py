@@ -8,22 +8,19 @@ disk.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from eventserver_core.backends.auth import IssuedCertificate
 from eventserver_core.testing.factories import make_package
 from eventserver_core.testing.server import EventServerProcess
 from tests.end_to_end.conftest import Start
 from tests.end_to_end.stored import Stored
 from tests.end_to_end.submissions import FORM_TYPE, Sender, Submission, enroll
 from tests.end_to_end.waiting import group, wait_until
-
-Issue = Callable[..., IssuedCertificate]
 
 KIB = 1024
 NOTHING_FITS = 0

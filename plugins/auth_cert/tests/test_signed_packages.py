@@ -257,3 +257,17 @@ def test_a_key_that_is_none_signs_nothing(
     nowhere = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}
     broken = dataclasses.replace(bearer, public_key=nowhere)
     assert refused(device.sign(), broken) == "signature_invalid"
+
+
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+def test_a_header_with_a_private_key_is_refused(
+    bearer: Credentials, device: Any, refused: Refused, member: str
+) -> None:
+    assert refused(device.sign(jwk={**device.jwk, member: "AA"}), bearer) == "signature_invalid"
+
+
+def test_a_header_that_would_fill_the_memory_is_refused_unread(
+    bearer: Credentials, device: Any, refused: Refused
+) -> None:
+    for text in ("a" * 40_000 + ".e30.AA", "." * 1_000_000, device.sign(x="x" * 40_000)):
+        assert refused(text, bearer) == "signature_invalid"

@@ -339,3 +339,15 @@ def test_the_deepest_package_is_valid_evidence_signed_or_not() -> None:
         proof=encoded(proof_of(made.digest_hex)),
     )
     assert result(evidence) is Verdict.VALID
+
+
+def test_media_without_an_end_is_read_no_further_than_it_may_be_long() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            taken.append(1)
+            yield PHOTO
+
+    assert result(replace(WHOLE, media=endless())) is Verdict.INVALID
+    assert len(taken) == 2
