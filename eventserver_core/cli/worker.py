@@ -20,10 +20,10 @@ _PARENT_POLL_SECONDS = 1.0
 @click.option("--once", is_flag=True, help="Do what there is to do now, and end.")
 @click.option("--status", is_flag=True, help="Say what waits to be anchored, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --status: print JSON.")
-@click.option("--beside-parent", is_flag=True, hidden=True, help="End when the parent does.")
+@click.option("--beside", type=int, hidden=True, help="The parent's PID: end when it does.")
 @pass_command_context
 def command(
-    context: CommandContext, once: bool, status: bool, as_json: bool, beside_parent: bool
+    context: CommandContext, once: bool, status: bool, as_json: bool, beside: int | None
 ) -> None:
     """Seal batches, anchor them, follow them until they are final.
 
@@ -39,13 +39,12 @@ def command(
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
-    if beside_parent:
-        threading.Thread(target=_watch_parent, args=(worker,), daemon=True).start()
+    if beside is not None:
+        threading.Thread(target=_watch_parent, args=(worker, beside), daemon=True).start()
     worker.run()
 
 
-def _watch_parent(worker: Any) -> None:
-    parent = os.getppid()
+def _watch_parent(worker: Any, parent: int) -> None:
     pause = threading.Event()
     while os.getppid() == parent:
         pause.wait(_PARENT_POLL_SECONDS)

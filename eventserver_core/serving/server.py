@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 import subprocess
@@ -128,7 +129,8 @@ class _RootLogger(Logger):  # type: ignore[misc]
 
 def worker_command(arguments: list[str]) -> list[str]:
     """Return the command that runs the anchoring worker, ending when this process does."""
-    return [sys.executable, "-m", "eventserver_core", *arguments, "worker", "--beside-parent"]
+    beside = ["--beside", str(os.getpid())]
+    return [sys.executable, "-m", "eventserver_core", *arguments, "worker", *beside]
 
 
 def require_free_port(settings: Settings) -> None:

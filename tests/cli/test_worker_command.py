@@ -134,9 +134,9 @@ class TestTheProcess:
 
     def test_beside_its_parent_it_ends_when_the_parent_does(self, home: Path) -> None:
         parent = """
-import subprocess, sys
+import os, subprocess, sys
 worker = subprocess.Popen(
-    [sys.executable, "-m", "eventserver_core", "worker", "--beside-parent"],
+    [sys.executable, "-m", "eventserver_core", "worker", "--beside", str(os.getpid())],
     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
 )
 for line in worker.stderr:

@@ -34,6 +34,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
+@pytest.mark.xdist_group("heavy")  # not beside what takes all of the machine
 def test_a_server_starts_in_less_than_two_seconds(tmp_path: Path) -> None:
     tries = []
     for number in range(TRIES):  # others may be at work on this machine: the best one counts

@@ -23,7 +23,7 @@ from eventserver_core.http.errors import validation_faults
 from eventserver_core.services.identity import Identities
 
 _MAX_BODY = 64 * 1024
-_BODY_SECONDS = 30.0
+_BODY_SECONDS = 5.0
 
 
 class _Solution(BaseModel):
