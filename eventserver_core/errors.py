@@ -76,19 +76,19 @@ class ConfigurationError(EventServerError):
 
 
 class InvalidInputError(EventServerError):
-    """The request can never succeed as it is."""
+    """The request can never succeed as it is; carries where each fault is, if that is known."""
 
     code = "invalid_request"
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
 
 
 class InvalidPackageError(InvalidInputError):
     """The bytes are not JSON, or not an event package."""
 
     code = "invalid_package"
-
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
-        self.faults = list(faults)
 
 
 class ContentTooLargeError(InvalidInputError):
@@ -102,19 +102,11 @@ class UnsupportedMediaError(InvalidInputError):
 
     code = "unsupported_media_type"
 
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
-        self.faults = list(faults)
-
 
 class ContentMismatchError(InvalidInputError):
     """A declared size or digest disagrees with the bytes."""
 
     code = "content_mismatch"
-
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
-        self.faults = list(faults)
 
 
 class ClockSkewError(InvalidInputError):
@@ -123,9 +115,8 @@ class ClockSkewError(InvalidInputError):
     code = "clock_skew"
 
     def __init__(self, message: str, server_time: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
+        super().__init__(message, faults)
         self.server_time = server_time
-        self.faults = list(faults)
 
     @property
     def extras(self) -> Mapping[str, object]:
@@ -136,10 +127,6 @@ class EventTooOldError(InvalidInputError):
     """The package says it was made longer ago than this server takes."""
 
     code = "event_too_old"
-
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
-        self.faults = list(faults)
 
 
 class RequestTimeoutError(InvalidInputError):

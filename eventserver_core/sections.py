@@ -33,11 +33,11 @@ def _difficulty(text: str) -> int:
     return number
 
 
-def _networks(text: str) -> list[str]:
-    networks = parse_list(text)
-    for network in networks:
-        ipaddress.ip_network(network, strict=False)
-    return networks
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(text: str) -> list[Network]:
+    return [ipaddress.ip_network(item, strict=False) for item in parse_list(text)]
 
 
 class ServerSettings(Section, name="server"):
@@ -81,7 +81,7 @@ class ServerSettings(Section, name="server"):
         expected="a number of bytes",
         doc="The largest JSON body in bytes; larger media goes as multipart/form-data.",
     )
-    trusted_proxies: list[str] = option(
+    trusted_proxies: list[Network] = option(
         "",
         parser=_networks,
         expected="a list of addresses or networks",

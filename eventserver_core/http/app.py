@@ -10,7 +10,6 @@ from typing import Any
 import falcon
 
 from eventserver_core.backends.ratelimit import Quota, RateLimiter
-from eventserver_core.errors import ConfigurationError
 from eventserver_core.http import errors
 from eventserver_core.http.access import Resource
 from eventserver_core.http.middleware.allow_origins import AllowOrigins
@@ -54,7 +53,7 @@ class HttpOptions:
         request_timeout: how long a body may take, in seconds.
         rate_limit_per_minute: calls of one identity in any 60 seconds.
         allowed_origins: web origins whose pages may call.
-        trusted_proxies: addresses whose X-Forwarded-For is believed.
+        trusted_proxies: networks whose X-Forwarded-For is believed.
     """
 
     max_json_size: int
@@ -62,7 +61,7 @@ class HttpOptions:
     request_timeout: float
     rate_limit_per_minute: int
     allowed_origins: Sequence[str]
-    trusted_proxies: Sequence[str]
+    trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
 
 def create_app(
@@ -80,7 +79,7 @@ def create_app(
     middleware: list[Any] = [
         TagRequest(),
         Authenticate(identities),
-        LimitRate(limiter, quota, _networks(options.trusted_proxies)),
+        LimitRate(limiter, quota, options.trusted_proxies),
     ]
     if options.allowed_origins:
         origins = "*" if "*" in options.allowed_origins else options.allowed_origins
@@ -111,14 +110,3 @@ def create_app(
     for template, resource in routes.items():
         app.add_route(template, resource)
     return app
-
-
-def _networks(
-    addresses: Sequence[str],
-) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    try:
-        return [ipaddress.ip_network(address, strict=False) for address in addresses]
-    except ValueError as ex:
-        raise ConfigurationError(
-            f"server.trusted_proxies: expected addresses or networks: {ex}"
-        ) from ex

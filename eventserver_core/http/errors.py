@@ -103,9 +103,8 @@ def problem(
 def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _params: Any) -> None:
     status = status_of(type(ex))
     members: dict[str, Any] = dict(ex.extras)
-    faults: list[Fault] = getattr(ex, "faults", [])
-    if faults and isinstance(ex, InvalidInputError):
-        members["errors"] = [{"pointer": f.pointer, "detail": scrub(f.detail)} for f in faults]
+    if isinstance(ex, InvalidInputError) and ex.faults:
+        members["errors"] = [{"pointer": f.pointer, "detail": scrub(f.detail)} for f in ex.faults]
     detail = str(ex)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         _log.error("backend_unavailable", error=str(ex), exc_info=ex.__cause__)
