@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eventserver_core.backends.provisioning import ProvisioningBackend
     from eventserver_core.backends.ratelimit import RateLimiter
     from eventserver_core.backends.storage import StorageBackend
+    from eventserver_core.domain.proof import Anchor, Step
     from eventserver_core.settings import Section, Settings
 
 PROJECT = "eventserver"
@@ -56,3 +57,14 @@ def eventserver_chain_backend(settings: Settings) -> ChainBackend:  # type: igno
 @hookspec
 def eventserver_provisioning_backend(settings: Settings) -> ProvisioningBackend:  # type: ignore[empty-body]
     """Return the backend that launches relays."""
+
+
+@hookspec
+def eventserver_check_anchor(anchor: Anchor, root: bytes, rpc_url: str) -> Step:  # type: ignore[empty-body]
+    """Ask a node whether a proof's anchor holds its root, for whoever checks a proof.
+
+    The plugin of the chain that the proof names is asked, whichever plugins the settings choose;
+    it gets no settings. The outcome is ``PASSED`` where the chain holds the root there,
+    ``FAILED`` where it doesn't, and ``MISSING`` where the node can't tell: it doesn't answer, or
+    is of another chain.
+    """

@@ -21,10 +21,11 @@ from eventserver_core.backends.auth import (
     ChecksSignedPackages,
     IssuesCertificates,
 )
-from eventserver_core.backends.chain import ChainBackend
+from eventserver_core.backends.chain import ChainBackend, UsesAccount
 from eventserver_core.backends.provisioning import ProvisioningBackend
-from eventserver_core.backends.ratelimit import RateLimiter
-from eventserver_core.backends.storage import StorageBackend
+from eventserver_core.backends.ratelimit import DependsOnService, RateLimiter
+from eventserver_core.backends.storage import RetainsObjects, StorageBackend
+from eventserver_core.domain.proof import Anchor, Step
 from eventserver_core.errors import ConfigurationError, EventServerError
 from eventserver_core.settings import Section, Settings
 
@@ -39,6 +40,9 @@ PROTOCOLS: Mapping[str, type] = {
 
 ABILITIES: Mapping[str, tuple[type, ...]] = {
     "auth": (IssuesCertificates, ChallengesDevices, ChecksSignedPackages),
+    "ratelimit": (DependsOnService,),
+    "storage": (RetainsObjects,),
+    "chain": (UsesAccount,),
 }
 """The Protocols that a backend of a role may have besides."""
 
@@ -139,6 +143,13 @@ class Plugins:
                 [f"{where}: {fault} {_installed_text(role)}" for fault in faults]
             )
         return answers[0]
+
+    def check_anchor(self, anchor: Anchor, root: bytes, rpc_url: str) -> Step | None:
+        """Ask a node whether an anchor holds a root; None where the plugin doesn't know how."""
+        answers: list[Step] = self._manager.hook.eventserver_check_anchor(
+            anchor=anchor, root=root, rpc_url=rpc_url
+        )
+        return answers[0] if answers else None
 
     def _chosen_text(self) -> str:
         return ", ".join(f"{role} = {name}" for role, name in self.chosen.items())

@@ -7,19 +7,24 @@ from pathlib import Path
 
 from eventserver_core.settings import (
     COUNT,
+    DELAY,
     DEVELOPMENT,
     LIST,
     NATURAL,
     PORT,
+    RATE,
     SECONDS,
+    Rate,
     Section,
     Settings,
     one_of,
     option,
     parse_count,
+    parse_delay,
     parse_list,
     parse_natural,
     parse_optional_count,
+    parse_optional_rate,
     parse_port,
     parse_seconds,
     up_to,
@@ -31,6 +36,12 @@ def _difficulty(text: str) -> int:
     if not 1 <= number <= 16:
         raise ValueError("not from 1 to 16")
     return number
+
+
+def _short(text: str) -> str:
+    if not 1 <= len(text) <= 64:
+        raise ValueError("not 1 to 64 characters")
+    return text
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -74,6 +85,13 @@ class ServerSettings(Section, name="server"):
         parser=parse_seconds,
         expected=SECONDS,
         doc="How long requests under way may go on after the server was told to stop.",
+    )
+    drain_delay: float = option(
+        "0",
+        parser=parse_delay,
+        expected=DELAY,
+        doc="How long, after the server was told to stop, it goes on taking requests while "
+        "/health/ready sends them elsewhere.",
     )
     max_json_size: int = option(
         "16777216",
@@ -156,6 +174,33 @@ class SecuritySettings(Section, name="security"):
         expected=COUNT,
         doc="How many calls one identity may make in any 60 seconds.",
     )
+    rate_limit_events: Rate | None = option(
+        "",
+        parser=parse_optional_rate,
+        expected=RATE,
+        doc="A limit of its own for sending events, as CALLS/SECONDS; empty shares the plain one.",
+    )
+    rate_limit_reads: Rate | None = option(
+        "",
+        parser=parse_optional_rate,
+        expected=RATE,
+        doc="The same for reading records and evidence packages.",
+    )
+    rate_limit_challenges: Rate | None = option(
+        "",
+        parser=parse_optional_rate,
+        expected=RATE,
+        doc="The same for proofs of work, counted by address.",
+    )
+    rate_limit_admin: Rate | None = option(
+        "", parser=parse_optional_rate, expected=RATE, doc="The same for what only admins may do."
+    )
+    rate_limit_unit_size: int = option(
+        "10485760",
+        parser=parse_count,
+        expected="a number of bytes",
+        doc="So many bytes of a request's body count as one more call.",
+    )
     pow_difficulty: int = option(
         "4",
         parser=_difficulty,
@@ -197,7 +242,12 @@ class BlockchainSettings(Section, name="blockchain"):
         environment_variable="BLOCKCHAIN_RPC_URL",
         doc="The node's JSON-RPC address; never shown, since hosted nodes have a key in it.",
     )
-    network: str = option("mainnet", doc="The network's name.")
+    network: str = option(
+        "mainnet",
+        parser=_short,
+        expected="1 to 64 characters",
+        doc="The network's name, as proofs show it.",
+    )
     chain_id: int | None = option(
         "", parser=parse_optional_count, expected=COUNT, doc="The chain id the node must have."
     )
@@ -209,6 +259,12 @@ class BlockchainSettings(Section, name="blockchain"):
     )
     account_key: str = option("", secret=True, doc="The account's private key in hex.")
     account_key_file: str = option("", doc="A file with the account's private key.")
+    verify_time_limit: float = option(
+        "3",
+        parser=parse_seconds,
+        expected=SECONDS,
+        doc="How long a verification may ask the chain before it answers with what was recorded.",
+    )
     contract: str = option(
         "", doc="The anchoring contract's address; empty sends a transaction to the account itself."
     )

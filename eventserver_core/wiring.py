@@ -15,7 +15,7 @@ from eventserver_core.backends.auth import AuthBackend
 from eventserver_core.backends.chain import ChainBackend
 from eventserver_core.backends.guard import GuardedBackend
 from eventserver_core.backends.provisioning import ProvisioningBackend
-from eventserver_core.backends.ratelimit import RateLimiter
+from eventserver_core.backends.ratelimit import DependsOnService, Quota, RateLimiter
 from eventserver_core.backends.storage import StorageBackend
 from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
@@ -26,10 +26,12 @@ from eventserver_core.db.migrate import Migrations
 from eventserver_core.domain import instant
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.http.app import HttpOptions, create_app
+from eventserver_core.http.middleware.limit_rate import RateLimits
 from eventserver_core.plugins import PROTOCOLS, Plugins
 from eventserver_core.sections import (
     CORE_SECTIONS,
     AnchoringSettings,
+    BlockchainSettings,
     DatabaseSettings,
     PluginSettings,
     SecuritySettings,
@@ -37,6 +39,7 @@ from eventserver_core.sections import (
     StorageSettings,
 )
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
+from eventserver_core.services.chain_answers import ChainAnswers
 from eventserver_core.services.evidence import EvidenceArchive
 from eventserver_core.services.health import CheckHealth
 from eventserver_core.services.identity import Identities
@@ -125,6 +128,7 @@ class Services:
         self.events = EventRepository(self.database)
         self.batches = BatchRepository(self.database)
         self.certificates = CertificateRepository(self.database)
+        self._backends: dict[str, Any] = {}
 
     @cached_property
     def auth(self) -> AuthBackend:
@@ -160,7 +164,11 @@ class Services:
     @cached_property
     def verifications(self) -> Verifications:
         """Looks hashes up and makes proofs."""
-        return Verifications(self.events, self.batches, self.chain, instant.now)
+        # whoever verifies waits for an answer; the worker can be patient with a slow node
+        time_limit = self.settings[BlockchainSettings].verify_time_limit
+        chain = cast("ChainBackend", self._guarded("chain", self._bare("chain"), time_limit))
+        answers = ChainAnswers(chain, self.batches, instant.now)
+        return Verifications(self.events, self.batches, answers, instant.now)
 
     def load_backends(self) -> None:
         """Make every backend now.
@@ -189,8 +197,12 @@ class Services:
             "provisioning": lambda: self.provisioning.check(),
         }
 
-    def application(self) -> falcon.App[Any, Any]:
-        """Return the WSGI application."""
+    def application(self, draining: Callable[[], bool] = lambda: False) -> falcon.App[Any, Any]:
+        """Return the WSGI application.
+
+        Args:
+            draining: tells whether requests are to go elsewhere, since the server will stop.
+        """
         server, storage = self.settings[ServerSettings], self.settings[StorageSettings]
         security = self.settings[SecuritySettings]
         max_age = timedelta(seconds=security.event_max_age) if security.event_max_age else None
@@ -206,12 +218,13 @@ class Services:
             verifications=self.verifications,
             archive=EvidenceArchive(self.storage, self.verifications),
             health=self.health(),
+            draining=draining,
             limiter=self.limiter,
             options=HttpOptions(
                 max_json_size=server.max_json_size,
                 max_file_size=storage.max_file_size,
                 request_timeout=server.request_timeout,
-                rate_limit_per_minute=security.rate_limit_per_minute,
+                rate_limits=_rate_limits(security, storage.max_file_size),
                 allowed_origins=security.allowed_origins,
                 trusted_proxies=server.trusted_proxies,
             ),
@@ -222,9 +235,15 @@ class Services:
         late_after = self.settings[AnchoringSettings].batch_max_age * _LATE_AFTER_BATCHES
         checks = self.checks()
         del checks["provisioning"]  # an event needs no new relay
+        needed = {"storage", "database", "auth"}
+        if isinstance(self.limiter, DependsOnService):
+            dependency = self.limiter.dependency()
+            checks[dependency.name] = checks.pop("ratelimit")
+            if dependency.needed:
+                needed.add(dependency.name)
         return CheckHealth(
             checks,
-            frozenset({"storage", "database", "auth"}),
+            frozenset(needed),
             self.batches,
             timedelta(seconds=late_after),
             instant.now,
@@ -249,9 +268,30 @@ class Services:
         )
 
     def _backend(self, role: str) -> Any:
-        backend = self.plugins.backend(role, self.settings)
-        time_limit = self.settings[PluginSettings].time_limit
+        return self._guarded(role, self._bare(role), self.settings[PluginSettings].time_limit)
+
+    def _bare(self, role: str) -> Any:
+        if role not in self._backends:
+            self._backends[role] = self.plugins.backend(role, self.settings)
+        return self._backends[role]
+
+    def _guarded(self, role: str, backend: Any, time_limit: float) -> GuardedBackend:
         return GuardedBackend(role, self.plugins.chosen[role], backend, time_limit)
 
 
 _ATTRIBUTES = {"ratelimit": "limiter"}
+
+
+def _rate_limits(security: SecuritySettings, max_body_size: int) -> RateLimits:
+    finer = {
+        "events": security.rate_limit_events,
+        "reads": security.rate_limit_reads,
+        "challenges": security.rate_limit_challenges,
+        "admin": security.rate_limit_admin,
+    }
+    return RateLimits(
+        plain=Quota("default", security.rate_limit_per_minute, 60),
+        finer={name: Quota(name, rate.calls, rate.seconds) for name, rate in finer.items() if rate},
+        unit_size=security.rate_limit_unit_size,
+        max_body_size=max_body_size,
+    )

@@ -48,13 +48,24 @@ class AnchorReceipt:
 class ChainBackend(Protocol):
     """Where roots are anchored. Only a worker that holds the lease prepares and publishes."""
 
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         """Make a transaction that anchors ``root``; it MUST NOT be visible to anybody yet.
+
+        A root MUST NOT be anchored twice, whichever of its transactions are published: where one
+        of ``earlier`` may still get into a block, a backend returns that one again, or one that
+        can only take its place.
 
         Args:
             root: 32 bytes.
-            earlier: the transactions made before for the same root; a backend MAY replace them
-                with one that outbids them.
+            earlier: the transactions made before for the same root, oldest first.
+            others: those made for other roots, oldest first: all that are not final, and all of
+                the last 24 hours. A backend MAY need them to number its transactions, or to keep
+                to a budget.
 
         Raises:
             BackendUnavailableError: it can't be made now; a retry is safe.
@@ -81,4 +92,66 @@ class ChainBackend(Protocol):
 
         Raises:
             BackendUnavailableError: they can't; the message says what to do about it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """What an account on a chain has, and how far that goes. Amounts are in wei.
+
+    Attributes:
+        network: the chain's name, by the settings.
+        chain_id: what the node says.
+        head: the newest block's number.
+        finalized: the newest final block's number; None where the chain knows none.
+        account: the address; None where no key was given.
+        balance: what it has.
+        anchor_cost: what one anchor costs at the present fees.
+        contract: the anchoring contract's address; None where there is none.
+    """
+
+    network: str
+    chain_id: int
+    head: int
+    finalized: int | None
+    account: str | None
+    balance: int | None
+    anchor_cost: int | None
+    contract: str | None
+
+    @property
+    def anchors(self) -> int | None:
+        """How many anchors the balance pays for."""
+        if self.balance is None or not self.anchor_cost:
+            return None
+        return self.balance // self.anchor_cost
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedContract:
+    """An anchoring contract that is in a block."""
+
+    address: str
+    transaction_hash: str
+    block_number: int
+    gas_used: int
+
+
+@runtime_checkable
+class UsesAccount(Protocol):
+    """What a chain backend can do besides, where anchoring costs an account something."""
+
+    def account_status(self) -> AccountStatus:
+        """Return what the account has.
+
+        Raises:
+            BackendUnavailableError: the chain can't be asked now.
+        """
+
+    def deploy_contract(self) -> DeployedContract:
+        """Put the anchoring contract on the chain, and wait until it is in a block.
+
+        Raises:
+            BackendUnavailableError: it can't be done now; the message says whether a transaction
+                was sent.
         """

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any
 
 from eventserver_core.backends.auth import (
@@ -21,9 +22,14 @@ from eventserver_core.backends.auth import (
     SignedPackage,
     SolvedChallenge,
 )
-from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
+from eventserver_core.backends.chain import (
+    AccountStatus,
+    AnchorReceipt,
+    AnchorTransaction,
+    DeployedContract,
+)
 from eventserver_core.backends.provisioning import Machine
-from eventserver_core.backends.ratelimit import RateDecision
+from eventserver_core.backends.ratelimit import Dependency, RateDecision
 from eventserver_core.backends.storage import StoredObject
 from eventserver_core.errors import BackendContractError, BackendUnavailableError, EventServerError
 
@@ -40,10 +46,14 @@ _ANSWERS: dict[tuple[str, str], tuple[type, ...]] = {
     ("auth", "public_keys"): (Mapping,),
     ("auth", "check_signed_package"): (SignedPackage,),
     ("ratelimit", "hit"): (RateDecision,),
+    ("ratelimit", "dependency"): (Dependency,),
     ("storage", "put"): (StoredObject,),
     ("storage", "stat"): (StoredObject, _NONE),
+    ("storage", "retained_until"): (datetime, _NONE),
     ("chain", "prepare"): (AnchorTransaction,),
     ("chain", "find"): (AnchorReceipt, _NONE),
+    ("chain", "account_status"): (AccountStatus,),
+    ("chain", "deploy_contract"): (DeployedContract,),
     ("provisioning", "launch"): (Machine,),
     ("provisioning", "describe"): (Machine, _NONE),
 }

@@ -49,13 +49,16 @@ class RateLimiter(Protocol):
         begins, MUST an identity get more than the limit. Identities and policies MUST NOT share
         units.
 
-        This MUST return within 50 ms and MUST NOT raise because a dependency is down: what
-        happens then is the backend's own setting.
+        This MUST take at most 50 ms, also while a dependency is down. What happens then is the
+        backend's own setting: it lets calls through, or some of them, or it raises.
 
         Args:
             identity: who is calling; any text.
             quota: what it may use.
             cost: at least 1; more than the limit is never allowed.
+
+        Raises:
+            BackendUnavailableError: calls can't be counted, and the deployer wants none then.
         """
 
     def check(self) -> None:
@@ -64,3 +67,24 @@ class RateLimiter(Protocol):
         Raises:
             BackendUnavailableError: they aren't; the message says what to do about it.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A service that a backend needs.
+
+    Attributes:
+        name: what callers see it as in ``/health``, such as ``redis``.
+        needed: whether calls are refused while it is away.
+    """
+
+    name: str
+    needed: bool
+
+
+@runtime_checkable
+class DependsOnService(Protocol):
+    """What a rate limiter can say besides, where it counts in a service of its own."""
+
+    def dependency(self) -> Dependency:
+        """Return the service that it needs; it is not asked whether it answers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 KEY_PATTERN = re.compile(r"[a-z]{1,16}-[0-9a-f]{64}\Z")
@@ -99,4 +100,17 @@ class StorageBackend(Protocol):
 
         Raises:
             BackendUnavailableError: they can't; the message says what to do about it.
+        """
+
+
+@runtime_checkable
+class RetainsObjects(Protocol):
+    """What a storage backend can say besides, where it keeps objects from being deleted."""
+
+    def retained_until(self, key: str) -> datetime | None:
+        """Return until when the store refuses to delete an object; None where it doesn't.
+
+        Raises:
+            ObjectNotFoundError: there is no such object.
+            BackendUnavailableError: the store is down; a retry is safe.
         """

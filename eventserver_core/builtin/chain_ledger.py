@@ -132,7 +132,12 @@ class FileLedger:
         with reported(BACKEND, "the data directory cannot be used"):
             make_directory(self._path.parent)
 
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         """Return a transaction, which here is the root alone; see ``ChainBackend.prepare``.
 
         Raises:

@@ -106,6 +106,7 @@ class MemoryRateLimiter:
 
         Raises:
             ValueError: the cost is under 1.
+            BackendUnavailableError: the file can't be used, and calls are refused then.
         """
         if cost < 1:
             raise ValueError(f"a call costs at least 1, not {cost}")
@@ -150,7 +151,9 @@ class MemoryRateLimiter:
         if not self._failing:
             self._failing = True
             _log.error("rate_limit_not_counted", error=str(ex), fail_open=self._fail_open)
-        if self._fail_open and cost <= quota.limit:
+        if not self._fail_open:
+            raise BackendUnavailableError(BACKEND, f"calls cannot be counted: {ex}") from ex
+        if cost <= quota.limit:
             return RateDecision(True, quota.limit - cost, 0.0, 0.0)
         return RateDecision(False, 0, _BUSY_RETRY, _BUSY_RETRY)
 

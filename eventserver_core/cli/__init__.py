@@ -19,6 +19,7 @@ _COMMANDS = {
     "check-config": "check_config",
     "plugins": "plugins",
     "certificate": "certificate",
+    "chain": "chain",
     "verify": "verify",
     "demo": "demo",
 }

@@ -8,12 +8,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from eventserver_core.cli.context import EXIT_FAILURE
+
+if TYPE_CHECKING:
+    from eventserver_core.demo.narration import Narrator
+    from eventserver_core.demo.stage import Stage
 
 _BY_SIGNAL = 128
 """What a shell adds to the number of the signal that ended a program."""
@@ -33,16 +37,23 @@ class _InterruptedError(BaseException):
     default=Path("demo-output"),
     help="Where to leave the evidence.  [default: demo-output]",
 )
+@click.option(
+    "--real",
+    is_flag=True,
+    help="Run on PostgreSQL, Valkey, SeaweedFS and Anvil, which it starts itself.",
+)
 @click.option("--keep", is_flag=True, help="Keep the server's folder, and say where it is.")
-def command(output: Path, keep: bool) -> None:
+def command(output: Path, real: bool, keep: bool) -> None:
     """Show the main job from end to end: a real server, three events, their proofs.
 
-    Runs in a temporary folder on the embedded defaults, whatever the settings here are, and
-    reaches nothing beyond this machine. Exit status 0 only if every step held.
+    Runs in a temporary folder on the embedded defaults, or with --real on the parts of a
+    production system, whatever the settings here are, and reaches nothing beyond this machine.
+    Exit status 0 only if every step held.
     """
     from eventserver_core.demo.narration import Narrator
     from eventserver_core.demo.next_steps import next_steps
     from eventserver_core.demo.run import FAILURES, Demo
+    from eventserver_core.demo.stage import EmbeddedStage
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -54,11 +65,15 @@ def command(output: Path, keep: bool) -> None:
             "EventServer: from a photo to a proof",
             "Everything runs on this machine, in a temporary folder of its own.",
         )
-        evidence = Demo(say, folder, output).run()
+        stage: Stage = EmbeddedStage(say, folder)
+        if real:
+            stage = _real_stage(say, folder)
+        evidence = Demo(say, stage, folder, output).run()
     except FAILURES as ex:
         expected = getattr(ex, "expected", "no error")
         found = getattr(ex, "found", f"{type(ex).__name__}: {ex}")
-        say.failure(expected, found, f"{folder / 'server.log'} (the folder is kept)")
+        log = folder if real else folder / "server.log"
+        say.failure(expected, found, f"{log} (the folder is kept)")
         sys.exit(EXIT_FAILURE)
     except _InterruptedError as ex:
         say.interrupted()
@@ -72,6 +87,17 @@ def command(output: Path, keep: bool) -> None:
     if keep:
         steps.append((f"ls {folder}", "what the server kept, its log, and the forged evidence"))
     say.end(f"Every step held, in {time.monotonic() - started:.1f} seconds.", steps)
+
+
+def _real_stage(say: Narrator, folder: Path) -> Stage:
+    try:
+        from eventserver_core.demo.real_stage import RealStage
+    except ImportError as ex:
+        folder.rmdir()
+        raise click.ClickException(
+            f"{ex.name} is not installed; run: pip install 'eventserver-core[parts]'"
+        ) from ex
+    return RealStage(say, folder)
 
 
 def _clean_up(folder: Path, keep: bool) -> None:

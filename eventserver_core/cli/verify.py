@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,8 @@ from eventserver_core.domain.evidence import (
     check_evidence,
 )
 from eventserver_core.domain.media import EXTENSIONS
-from eventserver_core.domain.proof import Outcome, Step, Verdict
+from eventserver_core.domain.proof import Outcome, Step, Verdict, read_anchor
+from eventserver_core.errors import ConfigurationError
 
 EXIT_UNREADABLE = 2
 
@@ -74,7 +76,8 @@ def command(path: Path, proof: Path | None, rpc_url: str | None, as_json: bool) 
     with ExitStack() as stack:
         try:
             evidence = _open(path, proof, stack)
-            report = check_evidence(evidence, _ask_chain if rpc_url else None)
+            ask = partial(_ask_chain, rpc_url) if rpc_url else None
+            report = check_evidence(evidence, ask)
         except (_NoEvidenceError, *_UNREADABLE) as ex:
             click.echo(f"{path}: cannot be read as evidence: {ex}", err=True)
             sys.exit(EXIT_UNREADABLE)
@@ -150,15 +153,26 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: stream.read(_CHUNK_SIZE), b"")
 
 
-def _ask_chain(proof: Mapping[str, Any]) -> Step:
-    if proof["anchor"]["chain"] == "ledger":
+def _ask_chain(rpc_url: str, proof: Mapping[str, Any]) -> Step:
+    anchor = read_anchor(proof)
+    if anchor.chain == "ledger":
         detail = (
             "--rpc-url does not apply: the embedded ledger has no node to ask; it shows what its "
             "server said, and nothing more"
         )
         return Step("chain", Outcome.SKIPPED, detail)
-    detail = "not asked: asking an EVM chain needs the chain plugin, which this installation lacks"
-    return Step("chain", Outcome.MISSING, detail)
+    from eventserver_core.plugins import Plugins
+
+    missing = (
+        f"not asked: this needs the plugin for chain = {anchor.chain}; run: "
+        f"pip install eventserver-chain-{anchor.chain}"
+    )
+    try:
+        plugins = Plugins({"chain": anchor.chain})
+    except ConfigurationError:
+        return Step("chain", Outcome.MISSING, missing)
+    root = bytes.fromhex(proof["merkle"]["root"])
+    return plugins.check_anchor(anchor, root, rpc_url) or Step("chain", Outcome.MISSING, missing)
 
 
 def _print(report: Report, as_json: bool) -> None:

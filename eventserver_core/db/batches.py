@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from peewee import SQL, fn
+from peewee import SQL, Value, fn
 
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
 from eventserver_core.db.connection import Database
 from eventserver_core.db.leases import HeldLease, require
-from eventserver_core.db.models import AnchorTransactionRow, Batch, Event
+from eventserver_core.db.models import AnchorTransactionRow, Batch, Event, LostAnchor
 from eventserver_core.domain import merkle
 from eventserver_core.domain.proof import Anchor
 
@@ -39,6 +39,14 @@ class BatchRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorLoss:
+    """Where a batch was anchored until the chain took the block back."""
+
+    anchor: Anchor
+    lost_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What is not anchored yet.
 
@@ -55,9 +63,7 @@ class Backlog:
 
 def batch_record(row: Any) -> BatchRecord:
     """Make a record of a row."""
-    anchor = None
-    if row.block_hash is not None:
-        anchor = Anchor(**{name: getattr(row, name) for name in _ANCHOR_COLUMNS})
+    anchor = _anchor(row) if row.block_hash is not None else None
     return BatchRecord(
         row.id,
         row.state,
@@ -113,7 +119,9 @@ class BatchRepository:
             size = (
                 Event.update(batch_id=row.id, leaf_index=numbered.c.position)
                 .from_(numbered)
-                .where(Event.id == numbered.c.event, Event.batch_id.is_null())
+                # again, since another one may have sealed it; in words that lead no planner to
+                # the index of what waits, which it would walk once for each event
+                .where(Event.id == numbered.c.event, fn.COALESCE(Event.batch_id, 0) == 0)
                 .execute(database)
             )
             if size == 0:
@@ -144,10 +152,26 @@ class BatchRepository:
         row = AnchorTransactionRow
         query = row.select().where(row.batch_id == batch_id).order_by(row.id)
         with self._database.session() as database:
-            return [
-                AnchorTransaction(bytes(r.root), bytes(r.payload), r.transaction_hash)
-                for r in query.execute(database)
-            ]
+            return [_transaction(found) for found in query.execute(database)]
+
+    def other_transactions(self, batch_id: int, since: datetime) -> list[AnchorTransaction]:
+        """Return the other batches' transactions, oldest first.
+
+        All of those that are not final, and all that were made since a moment.
+        """
+        row = AnchorTransactionRow
+        others = row.select().where(row.batch_id != batch_id)
+        recent = others.where(row.made_at >= since)
+        unfinished = others.join(Batch, on=(Batch.id == row.batch_id)).where(_OPEN)
+        with self._database.session() as database:
+            rows = {r.id: r for query in (recent, unfinished) for r in query.execute(database)}
+        return [_transaction(rows[id_]) for id_ in sorted(rows)]
+
+    def losses(self, batch_id: int) -> list[AnchorLoss]:
+        """Return where a batch was anchored before, oldest first."""
+        query = LostAnchor.select().where(LostAnchor.batch_id == batch_id).order_by(LostAnchor.id)
+        with self._database.session() as database:
+            return [AnchorLoss(_anchor(row), row.lost_at) for row in query.execute(database)]
 
     def add_transaction(
         self, lease: HeldLease, batch_id: int, transaction: AnchorTransaction, now: datetime
@@ -163,9 +187,18 @@ class BatchRepository:
         self._change(lease, query)
 
     def record_receipt(
-        self, lease: HeldLease, batch_id: int, receipt: AnchorReceipt, next_look: datetime
+        self,
+        lease: HeldLease,
+        batch_id: int,
+        receipt: AnchorReceipt,
+        next_look: datetime,
+        now: datetime,
     ) -> None:
-        """Record where a batch is anchored, and whether for good."""
+        """Record where a batch is anchored, and whether for good.
+
+        Where it was in another block before, that is kept as lost.
+        """
+        moved = Batch.block_hash != receipt.anchor.block_hash
         values = {name: getattr(receipt.anchor, name) for name in _ANCHOR_COLUMNS}
         query = Batch.update(
             **values,
@@ -175,10 +208,10 @@ class BatchRepository:
             last_error=None,
             next_attempt_at=next_look,
         ).where(Batch.id == batch_id)
-        self._change(lease, query)
+        self._change(lease, _keep_anchor(batch_id, now, moved), query)
 
     def record_loss(self, lease: HeldLease, batch_id: int, now: datetime) -> None:
-        """Put a batch back whose transaction is in no block any longer."""
+        """Put a batch back whose transaction is in no block any longer; where it was is kept."""
         values: dict[str, Any] = dict.fromkeys(_ANCHOR_COLUMNS)
         query = Batch.update(
             **values,
@@ -187,13 +220,13 @@ class BatchRepository:
             last_error="the anchoring transaction is in no block any longer",
             next_attempt_at=now,
         ).where(Batch.id == batch_id)
-        self._change(lease, query)
+        self._change(lease, _keep_anchor(batch_id, now), query)
 
     def postpone(
         self, lease: HeldLease, batch_id: int, error: str | None, next_attempt: datetime
     ) -> None:
         """Put a batch's next try off; with an error it counts as a failed one."""
-        failed = {"last_error": error, "attempts": Batch.attempts + 1} if error else {}
+        failed = {"last_error": _storable(error), "attempts": Batch.attempts + 1} if error else {}
         query = Batch.update(next_attempt_at=next_attempt, **failed).where(Batch.id == batch_id)
         self._change(lease, query)
 
@@ -216,10 +249,11 @@ class BatchRepository:
                 error = Batch.select().where(Batch.id == first_batch).get(database).last_error
         return Backlog(waiting + (in_batches or 0), oldest, error)
 
-    def _change(self, lease: HeldLease, query: Any) -> None:
+    def _change(self, lease: HeldLease, *queries: Any) -> None:
         with self._database.transaction() as database:
             require(database, lease)
-            query.execute(database)
+            for query in queries:
+                query.execute(database)
 
     @staticmethod
     def _leaves(database: Any, batch_id: int) -> Iterator[bytes]:
@@ -227,3 +261,27 @@ class BatchRepository:
         rows: Sequence[tuple[str]] = query.order_by(Event.leaf_index).tuples().execute(database)
         for (digest_hex,) in rows:
             yield bytes.fromhex(digest_hex)
+
+
+def _storable(text: str) -> str:
+    """Return text that every database takes: a node may have put anything into an error."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _anchor(row: Any) -> Anchor:
+    return Anchor(**{name: getattr(row, name) for name in _ANCHOR_COLUMNS})
+
+
+def _transaction(row: Any) -> AnchorTransaction:
+    return AnchorTransaction(bytes(row.root), bytes(row.payload), row.transaction_hash)
+
+
+def _keep_anchor(batch_id: int, now: datetime, *conditions: Any) -> Any:
+    """Make the query that copies a batch's anchor to where the lost ones are kept."""
+    moment = Value(LostAnchor.lost_at.db_value(now), converter=False)
+    columns = [getattr(Batch, name) for name in _ANCHOR_COLUMNS]
+    old = Batch.select(Batch.id, *columns, moment).where(
+        Batch.id == batch_id, Batch.block_hash.is_null(False), *conditions
+    )
+    fields = [getattr(LostAnchor, name) for name in _ANCHOR_COLUMNS]
+    return LostAnchor.insert_from(old, [LostAnchor.batch_id, *fields, LostAnchor.lost_at])

@@ -12,17 +12,14 @@ from typing import Any
 from peewee import (
     DatabaseError,
     DataError,
-    ImproperlyConfigured,
     IntegrityError,
     InterfaceError,
     NotSupportedError,
     OperationalError,
-    PeeweeException,
     ProgrammingError,
     SqliteDatabase,
 )
 from playhouse import db_url
-from playhouse.pool import MaxConnectionsExceeded
 
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 
@@ -30,15 +27,32 @@ _BACKEND = "database"
 _LOCK_PAUSE = 0.02
 _OUR_FAULT = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 # peewee lets errors through as sqlite3 has them where they come up between two rows
-_OUTAGES = (DatabaseError, InterfaceError, MaxConnectionsExceeded, sqlite3.DatabaseError)
+_OUTAGES = (DatabaseError, InterfaceError, sqlite3.DatabaseError)
 _EXPECTED = "database.url: expected sqlite:///file or postgresql://user:password@host/name"
+
+_BEHIND = "the schema is behind this version; run: eventserver migrate up"
+_NOT_ALLOWED = "grant its role what it needs"
+_READ_ONLY = "it is read-only (a standby?); database.url must lead to one that can be written"
+_ADVICE = {
+    "25006": _READ_ONLY,
+    "3F000": _NOT_ALLOWED,
+    "42501": _NOT_ALLOWED,
+    "42703": _BEHIND,
+    "42P01": _BEHIND,
+    "53300": "all its connections are taken; see database.max_connections, of every process",
+}
+"""What to do about some of PostgreSQL's errors, by their codes; none of these is our fault."""
 
 
 class Database:
-    """A pool of connections. One for each process, made after it was forked.
+    """A pool of connections. One for each process; what a fork inherits is left alone.
+
+    A connection that was lost while nobody used it is noticed, and another one is made. One that
+    is lost while it is used fails what it was doing, since nobody knows what became of that.
 
     Args:
-        url: as SQLAlchemy and peewee write it; empty is ``default_path``.
+        url: ``sqlite:///file``, or an address as libpq reads it, with its parameters for TLS,
+            several hosts and so on; empty is ``default_path``.
         default_path: the SQLite file of the embedded set-up.
         max_connections: the most connections of this process.
         timeout: seconds to wait for a connection or a lock.
@@ -52,30 +66,13 @@ class Database:
     ) -> None:
         self._timeout = timeout
         url = url or f"sqlite:///{default_path}"
-        scheme, _, rest = url.partition("://")
-        if scheme not in ("sqlite", "postgres", "postgresql"):
+        scheme = url.partition("://")[0]
+        if scheme == "sqlite":
+            self.peewee: Any = _sqlite(url, timeout)
+        elif scheme in ("postgres", "postgresql"):
+            self.peewee = _postgresql(url, max_connections, timeout)
+        else:
             raise ConfigurationError(_EXPECTED)
-        options: dict[str, Any] = {"max_connections": max_connections, "stale_timeout": 300}
-        try:
-            if scheme == "sqlite":
-                # Every thread keeps its own connection: SQLite needs no pool, only patience.
-                self.peewee: Any = db_url.connect(
-                    url,
-                    timeout=timeout,
-                    pragmas={
-                        "journal_mode": "wal",
-                        # NORMAL may forget the last commits when the power fails
-                        "synchronous": "full",
-                        "foreign_keys": 1,
-                    },
-                )
-            else:
-                self.peewee = db_url.connect(f"{scheme}+pool://{rest}", timeout=timeout, **options)
-        except (RuntimeError, ValueError, ImportError) as ex:
-            raise ConfigurationError(f"{_EXPECTED}; {type(ex).__name__}") from ex
-        if self.is_sqlite and (self.peewee.connect_params or self.peewee.database == ":memory:"):
-            # in memory every thread would have a database of its own
-            raise ConfigurationError(f"{_EXPECTED}; for SQLite, a file's path and nothing else")
 
     @property
     def is_sqlite(self) -> bool:
@@ -92,8 +89,8 @@ class Database:
         """Lend a connection; inside another session it is the same one.
 
         Raises:
-            BackendUnavailableError: the database is down, locked, full or damaged.
-            ConfigurationError: its driver is not installed, or does not know the address.
+            BackendUnavailableError: the database is down, locked, full, damaged or read-only, all
+                connections are in use, or its schema is behind.
         """
         try:
             if not self.peewee.is_closed():
@@ -105,17 +102,20 @@ class Database:
             finally:
                 if not self.is_sqlite:
                     self.peewee.close()
-        except _OUR_FAULT:
-            raise
         except _OUTAGES as ex:
             first = _first(ex)
-            raise BackendUnavailableError(_BACKEND, f"{type(first).__name__}: {first}") from ex
+            advice = _ADVICE.get(_code(first), "")
+            if isinstance(ex, _OUR_FAULT) and not advice:
+                raise
+            raise BackendUnavailableError(_BACKEND, _told(first, advice)) from ex
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
         """Lend a connection in a transaction that commits at the end, or leaves nothing.
 
-        On SQLite it takes the write lock at once, so that what it reads stays true.
+        On SQLite it takes the write lock at once, so that what it reads stays true. On PostgreSQL
+        each statement sees what was committed before it (READ COMMITTED): what must stay true is
+        said in the statement that changes it, or rests on a row that was locked before.
         """
         with self.session() as database:
             arguments = ("IMMEDIATE",) if self.is_sqlite else ()
@@ -127,36 +127,86 @@ class Database:
         while True:
             try:
                 self.peewee.connect()
-            except (ImproperlyConfigured, ProgrammingError) as ex:
-                raise ConfigurationError(f"database.url: {ex}") from ex
             except OperationalError as ex:
                 # SQLite waits for every lock but one: to turn a new file's journal into WAL
-                if "locked" not in str(ex) or time.monotonic() > deadline:
+                if not self.is_sqlite or "locked" not in str(ex) or time.monotonic() > deadline:
                     raise
                 time.sleep(_LOCK_PAUSE)
             else:
                 return
 
     def check(self) -> None:
-        """Find out whether the database answers.
+        """Find out whether the database answers, and takes what is written.
 
         Raises:
             BackendUnavailableError: it doesn't.
         """
         with self.session() as database:
-            try:
+            if self.is_sqlite:
                 database.execute_sql("SELECT 1")
-            except PeeweeException as ex:
-                raise BackendUnavailableError(_BACKEND, str(ex)) from ex
+            elif database.is_read_only():
+                raise BackendUnavailableError(_BACKEND, _READ_ONLY)
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close this thread's connection, and those that nobody uses."""
         if not self.peewee.is_closed():
             self.peewee.close()
+        if not self.is_sqlite:
+            self.peewee.close_idle()
+
+
+def _sqlite(url: str, timeout: float) -> Any:
+    """Open a file. Every thread keeps its own connection: SQLite needs no pool, only patience."""
+    try:
+        database = db_url.connect(
+            url,
+            timeout=timeout,
+            pragmas={
+                "journal_mode": "wal",
+                # NORMAL may forget the last commits when the power fails
+                "synchronous": "full",
+                "foreign_keys": 1,
+            },
+        )
+    except (RuntimeError, ValueError) as ex:
+        raise ConfigurationError(f"{_EXPECTED}; {type(ex).__name__}") from ex
+    if database.connect_params or database.database == ":memory:":
+        # in memory every thread would have a database of its own
+        raise ConfigurationError(f"{_EXPECTED}; for SQLite, a file's path and nothing else")
+    return database
+
+
+def _postgresql(url: str, max_connections: int, timeout: float) -> Any:
+    try:
+        from eventserver_core.db.postgresql import PooledPostgreSQL
+    except ImportError as ex:
+        raise ConfigurationError(
+            "database.url: PostgreSQL needs a driver; run: "
+            "pip install 'eventserver-core[postgresql]'"
+        ) from ex
+    try:
+        return PooledPostgreSQL(url, max_connections, timeout)
+    except ValueError as ex:
+        raise ConfigurationError(f"{_EXPECTED}; {ex}") from None
 
 
 def _first(error: BaseException) -> BaseException:
     """Return what went wrong first: a full disk ends a transaction, which then can't be ended."""
-    while isinstance(error.__context__, _OUTAGES):
-        error = error.__context__
-    return error
+    while True:
+        # the driver's own error lies between, which peewee has put in its words
+        driver = getattr(error, "orig", None)
+        before = error.__context__ if driver is None else driver.__context__
+        if not isinstance(before, _OUTAGES):
+            return error
+        error = before
+
+
+def _code(error: BaseException) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _told(error: BaseException, advice: str) -> str:
+    """Return one line that says what went wrong, with nothing of the rows in it."""
+    diagnosis = getattr(getattr(error, "orig", None), "diag", None)
+    primary = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
+    return f"{type(error).__name__}: {primary}" + (f"; {advice}" if advice else "")

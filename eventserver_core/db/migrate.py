@@ -15,6 +15,8 @@ from eventserver_core.db.connection import Database
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_ADVISORY_LOCK = int.from_bytes(b"evserver")
+"""What instances lock on PostgreSQL while they change the schema; any number, but always this."""
 
 
 def migrations_directory() -> Path:
@@ -71,10 +73,11 @@ class Migrations:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Let one process at a time change an SQLite file's schema."""
+        """Let one process at a time change the schema; the others wait."""
         path = self._database.path
         if path is None:
-            yield
+            with self._database.session() as database, database.alone(_ADVISORY_LOCK):
+                yield
             return
         try:
             lock = path.with_name(path.name + ".lock").open("a")

@@ -87,10 +87,30 @@ class AnchorTransactionRow(Model):
     root = BlobField()
     payload = BlobField()
     transaction_hash = CharField(max_length=66, null=True)
-    made_at = MomentField()
+    made_at = MomentField(index=True)
 
     class Meta:
         table_name = "anchor_transactions"
+
+
+class LostAnchor(Model):
+    """Where a batch was anchored until the chain took the block back."""
+
+    id = BigAutoField()
+    batch_id = BigIntegerField(index=True)
+    chain = CharField(max_length=32)
+    network = CharField(max_length=64)
+    chain_id = BigIntegerField(null=True)
+    contract = CharField(max_length=64, null=True)
+    transaction_hash = CharField(max_length=66)
+    block_number = BigIntegerField()
+    block_hash = CharField(max_length=66)
+    parent_hash = CharField(max_length=66, null=True)
+    block_time = MomentField()
+    lost_at = MomentField()
+
+    class Meta:
+        table_name = "lost_anchors"
 
 
 class Lease(Model):
@@ -126,4 +146,4 @@ class RedeemedChallenge(Model):
         table_name = "redeemed_challenges"
 
 
-MODELS = (Batch, Event, AnchorTransactionRow, Lease, Revocation, RedeemedChallenge)
+MODELS = (Batch, Event, AnchorTransactionRow, LostAnchor, Lease, Revocation, RedeemedChallenge)

@@ -118,7 +118,7 @@ class Narrator:
     def interrupted(self) -> None:
         """Say that it was broken off."""
         self._problems.print()
-        self._problems.print(Text(f"Broken off in step {self._number}: the server is stopped."))
+        self._problems.print(Text(f"Broken off in step {self._number}: everything is stopped."))
 
     def _marked(self, mark: str, style: str, text: str) -> None:
         indent = " " * (len(_INDENT) + len(mark) + 1)

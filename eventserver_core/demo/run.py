@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import zipfile
@@ -19,6 +18,7 @@ from eventserver_core.demo.narration import Narrator
 from eventserver_core.demo.sending import Sending
 from eventserver_core.demo.sent import SentEvent, short
 from eventserver_core.demo.server import LocalServer
+from eventserver_core.demo.stage import Stage
 
 FAILURES = (
     StepFailedError,
@@ -42,12 +42,14 @@ class Demo:
 
     Args:
         say: tells what happens.
-        folder: where the server runs and forged copies go.
+        stage: what it runs on.
+        folder: where forged copies go.
         output: where the evidence is left.
     """
 
-    def __init__(self, say: Narrator, folder: Path, output: Path) -> None:
+    def __init__(self, say: Narrator, stage: Stage, folder: Path, output: Path) -> None:
         self._say = say
+        self._stage = stage
         self._folder = folder
         self._output = output
 
@@ -57,11 +59,13 @@ class Demo:
         Raises:
             Exception: one of ``FAILURES``; a step did not hold.
         """
-        with LocalServer(self._folder) as server:
-            checking = Checking(self._say, server)
-            with ApiClient(self._start(server)) as client:
-                admin, relay = self._issue_certificates(server)
-                device, sending = Device(), Sending(self._say, client)
+        with self._stage as stage:
+            send_to, ask = stage.start()
+            commands = stage.run_command()
+            checking = Checking(self._say, commands, stage.rpc_url)
+            with ApiClient(send_to) as sender, ApiClient(ask) as client:
+                admin, relay = self._issue_certificates(commands)
+                device, sending = Device(), Sending(self._say, sender)
                 certificate = sending.let_device_in(device)
                 sending.send_json(relay)
                 signed = sending.send_signed(device, certificate)
@@ -69,26 +73,11 @@ class Demo:
                 self._wait(client, sending.events)
                 checking.check_proofs(client, sending.events)
                 path = self._download(client, signed, admin)
-            self._stop(server)
+            self._stop(stage)
             checking.check_offline(path)
             checking.forge(path, self._folder)
         self._sum_up(sending.events)
         return path
-
-    def _start(self, server: LocalServer) -> str:
-        self._say.step(
-            "Start a server",
-            "A real one, on the embedded defaults: SQLite, plain files, and a ledger in a file "
-            "that stands in for a blockchain.",
-        )
-        self._say.command("eventserver serve --with-worker")
-        url = server.start()
-        with ApiClient(url) as client:
-            health = client.health()
-        expect(health["status"] == "healthy", "a healthy server", json.dumps(health))
-        self._say.held(f"it listens at {url}")
-        self._say.held(f"it is healthy: {', '.join(health['services'])} all answer")
-        return url
 
     def _issue_certificates(self, server: LocalServer) -> tuple[str, str]:
         self._say.step("Issue an admin's and a relay's certificate on the command line")
@@ -130,7 +119,7 @@ class Demo:
         blocks = sorted({event.verification["blockNumber"] for event in events})
         self._say.held(
             f"all {len(events)} are confirmed, in block{'s' * (len(blocks) > 1)} "
-            f"{', '.join(map(str, blocks))} of the ledger"
+            f"{', '.join(map(str, blocks))} of {self._stage.chain}"
         )
 
     def _download(self, client: ApiClient, event: SentEvent, admin: str) -> Path:
@@ -141,10 +130,10 @@ class Demo:
         self._say.held(f"{path} ({path.stat().st_size:,} bytes)")
         return path
 
-    def _stop(self, server: LocalServer) -> None:
+    def _stop(self, stage: Stage) -> None:
         self._say.step("Stop the server", "What follows needs nothing of it.")
-        status = server.stop()
-        expect(status == 0, "exit status 0", f"exit status {status}")
+        statuses = stage.stop_servers()
+        expect(not any(statuses), "exit status 0", f"exit status {statuses}")
         self._say.held("it finished what it was doing and ended with status 0")
 
     def _sum_up(self, events: Sequence[SentEvent]) -> None:

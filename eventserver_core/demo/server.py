@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ _ABANDON_SECONDS = 5.0
 _COMMAND_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _SHOWN_LOG_LINES = 5
+_STARTED = ("server_started", "worker_started")
 
 _FROM_OUTSIDE = {
     "DATABASE_URL",
@@ -42,21 +44,36 @@ SETTINGS = {
 
 
 class LocalServer:
-    """``eventserver serve --with-worker`` as a child process; a context manager that ends it.
+    """An ``eventserver`` command as a child process; a context manager that ends it.
 
     Args:
         folder: where it runs and keeps its data; nothing of the caller's settings reaches it.
+        settings: environment variables besides those of every demo.
+        arguments: the command.
+        name: what its log is called.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = ("serve", "--with-worker"),
+        name: str = "server",
+    ) -> None:
         self._folder = folder
-        self.log_path = folder / "server.log"
+        self._arguments = arguments
+        self._name = name
+        self.log_path = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._environ = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in _FROM_OUTSIDE and not name.startswith("EVENTSERVER")
-        } | SETTINGS
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if name not in _FROM_OUTSIDE and not name.startswith("EVENTSERVER")
+            },
+            **SETTINGS,
+            **(settings or {}),
+        }
 
     def __enter__(self) -> LocalServer:
         return self
@@ -70,14 +87,14 @@ class LocalServer:
         self._end(_ABANDON_SECONDS)
 
     def start(self) -> str:
-        """Start the server and return its address once it listens.
+        """Start it and return its address once it listens; a worker has none.
 
         Raises:
             StepFailedError: it ended, or took too long.
         """
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                _program("serve", "--with-worker"),
+                _program(*self._arguments),
                 cwd=self._folder,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -87,7 +104,7 @@ class LocalServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
-        expected = f"the server to listen within {_START_SECONDS:.0f} seconds"
+        expected = f"the {self._name} to be up within {_START_SECONDS:.0f} seconds"
         while time.monotonic() < deadline:
             ended = self._process.poll()
             if (address := self._address()) is not None:
@@ -119,8 +136,8 @@ class LocalServer:
         for line in self.log_path.read_text("utf-8", "replace").splitlines():
             with suppress(ValueError, TypeError):
                 record = json.loads(line)
-                if isinstance(record, dict) and record.get("event") == "server_started":
-                    return str(record["address"])
+                if isinstance(record, dict) and record.get("event") in _STARTED:
+                    return str(record.get("address", ""))
         return None
 
     def _log_end(self) -> str:

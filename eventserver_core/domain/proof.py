@@ -128,6 +128,22 @@ def make_proof(
     }
 
 
+def read_anchor(document: Mapping[str, Any]) -> Anchor:
+    """Return the anchor of a proof that was checked."""
+    members = document["anchor"]
+    return Anchor(
+        chain=members["chain"],
+        network=members["network"],
+        chain_id=members.get("chainId"),
+        contract=members.get("contract"),
+        transaction_hash=members["transactionHash"],
+        block_number=members["blockNumber"],
+        block_hash=members["blockHash"],
+        block_time=parse_rfc3339(members["timestamp"]),
+        parent_hash=members.get("parentHash"),
+    )
+
+
 def make_pending_proof(event_id: str, digest_hex: str, status: str | None) -> dict[str, Any]:
     """Write what stands in a proof's place while its event waits to be anchored."""
     head = {"format": FORMAT, "eventId": event_id, "hash": digest_hex}

@@ -16,19 +16,19 @@ class Access:
 
     Attributes:
         roles: whose certificates are let through; none means that anyone is.
-        limited: whether calls count against a limit: the caller's, or its address's where
-            anyone may call.
+        route_class: which limit calls count against: the caller's, or its address's where
+            anyone may call; None means that they aren't limited.
     """
 
     roles: frozenset[Role] = field(default_factory=frozenset)
-    limited: bool = False
+    route_class: str | None = None
 
 
 ANYONE = Access()
-ANYONE_LIMITED = Access(limited=True)
-SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), limited=True)
-HOLDERS = Access(frozenset(Role), limited=True)
-ADMINS = Access(frozenset({Role.ADMIN}), limited=True)
+CHALLENGED = Access(route_class="challenges")
+SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), "events")
+HOLDERS = Access(frozenset(Role), "reads")
+ADMINS = Access(frozenset({Role.ADMIN}), "admin")
 
 
 class Resource:

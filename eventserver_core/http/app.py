@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import falcon
 
-from eventserver_core.backends.ratelimit import Quota, RateLimiter
+from eventserver_core.backends.ratelimit import RateLimiter
 from eventserver_core.http import errors
 from eventserver_core.http.access import Resource
 from eventserver_core.http.middleware.allow_origins import AllowOrigins
 from eventserver_core.http.middleware.authenticate import Authenticate
-from eventserver_core.http.middleware.limit_rate import LimitRate
+from eventserver_core.http.middleware.limit_rate import LimitRate, RateLimits
 from eventserver_core.http.middleware.tag_request import TagRequest
 from eventserver_core.http.resources.event import (
     EventPackageResource,
@@ -51,7 +51,7 @@ class HttpOptions:
         max_json_size: the largest JSON body in bytes.
         max_file_size: the largest media in bytes.
         request_timeout: how long a body may take, in seconds.
-        rate_limit_per_minute: calls of one identity in any 60 seconds.
+        rate_limits: what one identity may use.
         allowed_origins: web origins whose pages may call.
         trusted_proxies: networks whose X-Forwarded-For is believed.
     """
@@ -59,7 +59,7 @@ class HttpOptions:
     max_json_size: int
     max_file_size: int
     request_timeout: float
-    rate_limit_per_minute: int
+    rate_limits: RateLimits
     allowed_origins: Sequence[str]
     trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
@@ -71,15 +71,15 @@ def create_app(
     verifications: Verifications,
     archive: EvidenceArchive,
     health: CheckHealth,
+    draining: Callable[[], bool],
     limiter: RateLimiter,
     options: HttpOptions,
 ) -> falcon.App[Any, Any]:
     """Put the application together."""
-    quota = Quota("default", options.rate_limit_per_minute, 60)
     middleware: list[Any] = [
         TagRequest(),
         Authenticate(identities),
-        LimitRate(limiter, quota, options.trusted_proxies),
+        LimitRate(limiter, options.rate_limits, options.trusted_proxies),
     ]
     if options.allowed_origins:
         origins = "*" if "*" in options.allowed_origins else options.allowed_origins
@@ -105,7 +105,7 @@ def create_app(
         "/.well-known/jwks.json": KeySetResource(identities),
         "/health": HealthResource(health),
         "/health/live": LivenessResource(),
-        "/health/ready": ReadinessResource(health),
+        "/health/ready": ReadinessResource(health, draining),
     }
     for template, resource in routes.items():
         app.add_route(template, resource)

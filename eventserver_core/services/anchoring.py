@@ -19,6 +19,7 @@ from eventserver_core.errors import EventServerError, LeaseLostError
 from eventserver_core.log import get_logger
 
 _FIRST_DELAY = 1.0
+_DAY = timedelta(days=1)
 _log = get_logger()
 
 
@@ -110,7 +111,7 @@ class AnchorBatches:
         if receipt is None:
             self._batches.postpone(lease, batch.id, None, next_look)
             return
-        self._batches.record_receipt(lease, batch.id, receipt, next_look)
+        self._batches.record_receipt(lease, batch.id, receipt, next_look, self._clock())
         if receipt.anchor == batch.anchor and not receipt.final:
             return  # nothing new but that it is deeper
         _log.info(
@@ -134,7 +135,8 @@ class AnchorBatches:
 
     def _publish(self, lease: HeldLease, batch: BatchRecord) -> AnchorReceipt | None:
         earlier = self._batches.transactions(batch.id)
-        transaction = self._chain.prepare(bytes.fromhex(batch.root_hex), earlier)
+        others = self._batches.other_transactions(batch.id, self._clock() - _DAY)
+        transaction = self._chain.prepare(bytes.fromhex(batch.root_hex), earlier, others)
         if transaction not in earlier:
             self._batches.add_transaction(lease, batch.id, transaction, self._clock())
         self._chain.publish(transaction)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventserver_core.backends.auth import Credentials, Role
-from eventserver_core.backends.storage import StorageBackend
+from eventserver_core.backends.storage import RetainsObjects, StorageBackend
 from eventserver_core.db.events import EventRecord
 from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.domain.digest import sha256_hex
@@ -115,8 +115,33 @@ class EvidenceArchive:
             "submittedBy": {"subject": envelope.submitted_by, "role": envelope.submitter_role},
             "device": event.device,
             "signed": event.signed_package_key is not None,
+            "lostAnchors": [
+                {
+                    "transactionHash": loss.anchor.transaction_hash,
+                    "blockNumber": loss.anchor.block_number,
+                    "blockHash": loss.anchor.block_hash,
+                    "lostAt": format_rfc3339(loss.lost_at),
+                }
+                for loss in self._verifications.lost_anchors(event)
+            ],
+            "retainedUntil": self._retained_until(event),
             "event": envelope.statement,
         }
+
+    def _retained_until(self, event: EventRecord) -> str | None:
+        """Return until when storage keeps what there is of an event from being deleted."""
+        if not isinstance(self._storage, RetainsObjects):
+            return None
+        moments = []
+        for key in filter(None, (event.pack_key, event.media_key, event.signed_package_key)):
+            try:
+                moment = self._storage.retained_until(key)
+            except ObjectNotFoundError:
+                moment = None
+            if moment is None:
+                return None  # one object without a lock leaves the event without one
+            moments.append(moment)
+        return format_rfc3339(min(moments))
 
     def package(self, event: EventRecord) -> Iterator[bytes]:
         """Return an event's evidence package as a ZIP, in chunks; memory stays flat.

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction, ChainBackend
-from eventserver_core.db.batches import ANCHORED, BATCHED, CONFIRMED, BatchRecord, BatchRepository
+from eventserver_core.db.batches import (
+    ANCHORED,
+    BATCHED,
+    CONFIRMED,
+    AnchorLoss,
+    BatchRepository,
+)
 from eventserver_core.db.events import EventRecord, EventRepository
 from eventserver_core.domain import merkle
 from eventserver_core.domain.proof import (
@@ -19,12 +24,9 @@ from eventserver_core.domain.proof import (
     make_proof,
     verdict,
 )
-from eventserver_core.errors import (
-    BackendContractError,
-    BackendUnavailableError,
-    NotFoundError,
-)
+from eventserver_core.errors import BackendContractError, NotFoundError
 from eventserver_core.log import get_logger
+from eventserver_core.services.chain_answers import ChainAnswers
 
 _log = get_logger()
 
@@ -35,7 +37,8 @@ class Verification:
 
     Attributes:
         status: ``unknown``, ``stored``, ``batched``, ``anchored`` or ``confirmed``.
-        asked_chain: whether the chain was asked just now; otherwise this is what was recorded.
+        verified_at: when the chain was asked, or this was looked up.
+        asked_chain: whether this is what the chain said then; otherwise it is what was recorded.
     """
 
     digest_hex: str
@@ -58,7 +61,7 @@ class Verifications:
     Args:
         events: the events' rows.
         batches: the batches' rows.
-        chain: is asked whether an anchor still stands.
+        chain: says whether an anchor still stands.
         clock: tells the time.
     """
 
@@ -66,7 +69,7 @@ class Verifications:
         self,
         events: EventRepository,
         batches: BatchRepository,
-        chain: ChainBackend,
+        chain: ChainAnswers,
         clock: Callable[[], datetime],
     ) -> None:
         self._events = events
@@ -83,8 +86,8 @@ class Verifications:
         if batch is None or batch.anchor is None:
             root = batch.root_hex if batch else None
             return Verification(digest_hex, event.status, None, root, None, self._clock(), False)
-        asked, receipt = self._ask(batch)
-        if not asked:
+        answer = self._chain.get(batch)
+        if answer is None:
             return Verification(
                 digest_hex,
                 batch.state,
@@ -94,10 +97,11 @@ class Verifications:
                 self._clock(),
                 False,
             )
+        receipt = answer.receipt
         if receipt is None:
             _log.error("anchor_missing", batch=batch.id, root=batch.root_hex)
             return Verification(
-                digest_hex, BATCHED, None, batch.root_hex, None, self._clock(), True
+                digest_hex, BATCHED, None, batch.root_hex, None, answer.asked_at, True
             )
         return Verification(
             digest_hex,
@@ -105,7 +109,7 @@ class Verifications:
             receipt.anchor,
             batch.root_hex,
             receipt.confirmations,
-            self._clock(),
+            answer.asked_at,
             True,
         )
 
@@ -138,6 +142,10 @@ class Verifications:
             event.event_id, event.digest_hex, event.status
         )
 
+    def lost_anchors(self, event: EventRecord) -> list[AnchorLoss]:
+        """Return where an event was anchored until the chain took the block back."""
+        return self._batches.losses(event.batch.id) if event.batch else []
+
     def event(self, digest_hex: str) -> EventRecord:
         """Return an event's row.
 
@@ -148,17 +156,3 @@ class Verifications:
         if event is None:
             raise NotFoundError("no event with this hash is stored here")
         return event
-
-    def _ask(self, batch: BatchRecord) -> tuple[bool, AnchorReceipt | None]:
-        try:
-            transactions = self._batches.transactions(batch.id) or [
-                AnchorTransaction(bytes.fromhex(batch.root_hex), b"", None)
-            ]
-            for transaction in reversed(transactions):
-                receipt = self._chain.find(transaction)
-                if receipt is not None:
-                    return True, receipt
-        except BackendUnavailableError as ex:
-            _log.warning("chain_not_asked", error=str(ex))
-            return False, None
-        return True, None

@@ -19,6 +19,7 @@ from eventserver_core import log
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.log import get_logger
 from eventserver_core.sections import LoggingSettings, ServerSettings
+from eventserver_core.serving.draining import Draining
 from eventserver_core.serving.worker import STOP_SIGNALS, DeadlineThreadWorker
 from eventserver_core.settings import Settings
 from eventserver_core.wiring import Configuration, Services
@@ -45,6 +46,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     ) -> None:
         self._configuration = configuration
         self._worker_command = worker_command
+        self._draining = Draining()
         super().__init__()
 
     def load_config(self) -> None:
@@ -71,17 +73,34 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return Services(self._configuration).application()
+        return Services(self._configuration).application(self._draining.has_begun)
 
     def run(self) -> None:
-        _Arbiter(self, self._worker_command).run()
+        delay = self._configuration.settings[ServerSettings].drain_delay
+        _Arbiter(self, self._worker_command, self._draining, delay).run()
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's master process, which also keeps the anchoring worker running."""
+    """gunicorn's master process, which also keeps the anchoring worker running.
 
-    def __init__(self, app: Server, worker_command: list[str] | None) -> None:
+    Args:
+        app: what is served.
+        worker_command: what runs the anchoring worker.
+        draining: is raised when the server is told to stop.
+        drain_delay: seconds from then until it stops taking requests.
+    """
+
+    def __init__(
+        self,
+        app: Server,
+        worker_command: list[str] | None,
+        draining: Draining,
+        drain_delay: float,
+    ) -> None:
         self._worker_command = worker_command
+        self._draining = draining
+        self._drain_delay = drain_delay
+        self._stop_at = float("inf")
         self._anchoring: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         super().__init__(app)
@@ -93,7 +112,17 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
+    def handle_term(self) -> None:
+        if self._drain_delay == 0 or self._draining.has_begun():
+            self._draining.begin()
+            super().handle_term()  # at once, too, where it is told a second time
+        _log.info("server_draining", seconds=self._drain_delay)
+        self._draining.begin()
+        self._stop_at = time.monotonic() + self._drain_delay
+
     def manage_workers(self) -> None:
+        if time.monotonic() >= self._stop_at:
+            super().handle_term()
         super().manage_workers()
         if self._worker_command is None:
             return

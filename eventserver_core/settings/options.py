@@ -104,6 +104,14 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_delay(text: str) -> float:
+    """Read a number of seconds, which may be 0."""
+    seconds = float(text)
+    if not 0 <= seconds < 1e9:
+        raise ValueError("not a number of seconds")
+    return seconds
+
+
 def parse_bool(text: str) -> bool:
     """Read a yes or no, as everett has it."""
     return bool(_everett_bool(text))
@@ -112,6 +120,25 @@ def parse_bool(text: str) -> bool:
 def parse_optional_count(text: str) -> int | None:
     """Read a whole number of at least 1, or nothing."""
     return parse_count(text) if text else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rate:
+    """So many calls in so many seconds."""
+
+    calls: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.calls}/{self.seconds}"
+
+
+def parse_optional_rate(text: str) -> Rate | None:
+    """Read a rate, or nothing."""
+    if not text:
+        return None
+    calls, _, seconds = text.partition("/")
+    return Rate(parse_count(calls), parse_count(seconds))
 
 
 def up_to(high: int) -> Callable[[str], int]:
@@ -146,5 +173,7 @@ PORT = "a port from 0 to 65535"
 COUNT = "a whole number of at least 1"
 NATURAL = "a whole number of at least 0"
 SECONDS = "a positive number of seconds"
+DELAY = "a number of seconds, which may be 0"
+RATE = "CALLS/SECONDS, such as 600/60"
 BOOLEAN = "true or false"
 LIST = "a list of texts"

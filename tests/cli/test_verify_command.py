@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from eventserver_core.testing.parts import free_port
+
 from .conftest import Run
 from .evidence import Files, Given, alter_json, give_out, make_zip, on_evm, unzip
 
@@ -260,15 +262,31 @@ class TestTheChain:
         assert verdict(result) == (1, "incomplete")
         assert steps(result)["chain"][0] == "missing"
 
-    def test_asking_it_needs_the_chain_plugin(
+    def test_a_node_that_does_not_answer_leaves_it_incomplete(
         self, verify: Callable[..., Result], files: Files, given: Given
     ) -> None:
         evm = files | {"proof.json": json.dumps(on_evm(given.proof)).encode()}
-        result = verify(evm, "--json", "--rpc-url", "https://node.example/secret-key")
+        result = verify(evm, "--json", "--rpc-url", f"http://127.0.0.1:{free_port()}/secret-key")
         assert verdict(result) == (1, "incomplete")
         outcome, detail = steps(result)["chain"]
         assert outcome == "missing"
-        assert "chain plugin" in detail
+        assert detail
+        assert "secret-key" not in result.output
+
+    def test_asking_it_needs_the_chain_plugin(
+        self,
+        verify: Callable[..., Result],
+        files: Files,
+        given: Given,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("eventserver_core.plugins.entry_points", lambda group: [])
+        evm = files | {"proof.json": json.dumps(on_evm(given.proof)).encode()}
+        result = verify(evm, "--json", "--rpc-url", "http://127.0.0.1:1/secret-key")
+        assert verdict(result) == (1, "incomplete")
+        outcome, detail = steps(result)["chain"]
+        assert outcome == "missing"
+        assert "pip install eventserver-chain-evm" in detail
         assert "secret-key" not in result.output
 
     def test_a_ledgers_proof_has_no_node_to_ask(

@@ -1,10 +1,11 @@
-"""A database file for each test, with the schema in it, and rows to put there."""
+"""A database for each test, on SQLite and on PostgreSQL, with the schema in it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
 from eventserver_core.db.migrate import Migrations
 from eventserver_core.testing.clock import ManualClock
+from eventserver_core.testing.parts import PostgreSQL
 
 from .rows import PATIENCE
 
@@ -27,19 +29,54 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Which database: each test runs on both, unless it says otherwise."""
+    return str(request.param)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the database's file is, or will be."""
+    """Where an SQLite file is, or will be."""
     return tmp_path / "eventserver.sqlite3"
 
 
 @pytest.fixture
-def open_database(path: Path) -> Iterator[Callable[..., Database]]:
-    """Open the file, as often as wanted."""
+def new_url(
+    dialect: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], str]]:
+    """Return the address of an empty database, each time of another one."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"db_{uuid.uuid4().hex}")
+        if dialect == "sqlite":
+            return f"sqlite:///{tmp_path}/{names[-1]}"
+        return server().create_database(names[-1])
+
+    def server() -> PostgreSQL:
+        part: PostgreSQL = request.getfixturevalue("postgresql")
+        return part
+
+    yield make
+    if dialect == "postgresql":
+        for name in names:
+            server().drop_database(name)
+
+
+@pytest.fixture
+def url(dialect: str, path: Path, new_url: Callable[[], str]) -> str:
+    """The address of an empty database."""
+    return f"sqlite:///{path}" if dialect == "sqlite" else new_url()
+
+
+@pytest.fixture
+def open_database(url: str) -> Iterator[Callable[..., Database]]:
+    """Open the database, as often as wanted."""
     opened: list[Database] = []
 
-    def make(timeout: float = PATIENCE, url: str = "") -> Database:
-        opened.append(Database(url, path, timeout=timeout))
+    def make(timeout: float = PATIENCE, **arguments: Any) -> Database:
+        opened.append(Database(url, Path("unused"), timeout=timeout, **arguments))
         return opened[-1]
 
     yield make

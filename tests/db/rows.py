@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
 from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.events import EventRepository, NewEvent
@@ -16,6 +18,10 @@ from eventserver_core.domain.proof import Anchor
 from eventserver_core.testing.clock import ManualClock
 
 PATIENCE = 60.0
+ONLY_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ONLY_POSTGRESQL = pytest.mark.parametrize(
+    "dialect", [pytest.param("postgresql", marks=pytest.mark.real)], indirect=True
+)
 NOW = ManualClock().now()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,7 +114,7 @@ class TestSealing:
         batches: BatchRepository,
         lease: HeldLease,
         database: Database,
-        path: Path,
+        url: str,
         start_python: Callable[..., subprocess.Popen[str]],
     ) -> None:
         source = """
@@ -125,14 +124,14 @@ from pathlib import Path
 from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository, NewEvent
 
-events = EventRepository(Database("", Path(sys.argv[1])))
+events = EventRepository(Database(sys.argv[1], Path("unused")))
 for number in range(40):
     digest_hex = hashlib.sha256(f"{sys.argv[2]}-{number}".encode()).hexdigest()
     assert events.insert(NewEvent(digest_hex, digest_hex[:36], datetime.now(UTC), "relay", None,
         "pack", 0, 1, "here", None, None, None, None, None))
 print("done")
 """
-        processes = [start_python(source, path, number) for number in range(3)]
+        processes = [start_python(source, url, number) for number in range(3)]
         sealed = 0
         while any(process.poll() is None for process in processes) or batches.unsealed(1)[0]:
             if batches.unsealed(1)[0]:
@@ -200,7 +199,7 @@ class TestFollowing:
         batch = seal(batches, lease)
         batches.postpone(lease, batch.id, "down", NOW)
         seen = receipt(batch.root_hex, final=False)
-        batches.record_receipt(lease, batch.id, seen, soon(5))
+        batches.record_receipt(lease, batch.id, seen, soon(5), NOW)
         assert batches.due(NOW) == []
         (found,) = batches.due(soon(5))
         assert found.state == "anchored"
@@ -212,7 +211,7 @@ class TestFollowing:
     ) -> None:
         (row,) = fill(events, 1)
         batch = seal(batches, lease)
-        batches.record_receipt(lease, batch.id, receipt(batch.root_hex), NOW)
+        batches.record_receipt(lease, batch.id, receipt(batch.root_hex), NOW, NOW)
         assert batches.due(soon(10**6)) == []
         event = events.find(row.digest_hex)
         assert event is not None
@@ -227,7 +226,7 @@ class TestFollowing:
         batch = seal(batches, lease)
         made = transaction(batch.root_hex)
         batches.add_transaction(lease, batch.id, made, NOW)
-        batches.record_receipt(lease, batch.id, receipt(batch.root_hex, final=False), soon(5))
+        batches.record_receipt(lease, batch.id, receipt(batch.root_hex, final=False), soon(5), NOW)
         batches.record_loss(lease, batch.id, NOW)
         (found,) = batches.due(NOW)
         assert (found.state, found.anchor, found.confirmations) == ("batched", None, None)
@@ -249,10 +248,10 @@ class TestBacklog:
         first, second = seal(batches, lease, 3), seal(batches, lease, 3)
         assert batches.backlog().waiting == 10
         assert batches.backlog().oldest == rows[0].received_at
-        batches.record_receipt(lease, first.id, receipt(first.root_hex, final=False), NOW)
+        batches.record_receipt(lease, first.id, receipt(first.root_hex, final=False), NOW, NOW)
         assert batches.backlog().waiting == 7
         assert batches.backlog().oldest == rows[3].received_at
-        batches.record_receipt(lease, second.id, receipt(second.root_hex), NOW)
+        batches.record_receipt(lease, second.id, receipt(second.root_hex), NOW, NOW)
         assert batches.backlog().waiting == 4
         assert batches.backlog().oldest == rows[6].received_at
 
@@ -274,7 +273,7 @@ class TestBacklog:
         batches.postpone(lease, first.id, "the wallet is empty", NOW)
         batches.postpone(lease, second.id, "something else", NOW)
         assert batches.backlog().last_error == "the wallet is empty"
-        batches.record_receipt(lease, first.id, receipt(first.root_hex), NOW)
+        batches.record_receipt(lease, first.id, receipt(first.root_hex), NOW, NOW)
         assert batches.backlog().last_error == "something else"
 
     def test_a_lost_anchor_waits_again(
@@ -282,7 +281,7 @@ class TestBacklog:
     ) -> None:
         rows = fill(events, 2)
         batch = seal(batches, lease)
-        batches.record_receipt(lease, batch.id, receipt(batch.root_hex, final=False), NOW)
+        batches.record_receipt(lease, batch.id, receipt(batch.root_hex, final=False), NOW, NOW)
         assert batches.backlog().waiting == 0
         batches.record_loss(lease, batch.id, NOW)
         backlog = batches.backlog()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +57,7 @@ def test_of_many_threads_exactly_one_redeems(
 
 def test_of_many_processes_exactly_one_redeems(
     certificates: CertificateRepository,
-    path: Path,
+    url: str,
     start_python: Callable[..., subprocess.Popen[str]],
 ) -> None:
     source = """
@@ -68,11 +67,11 @@ from pathlib import Path
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 
-certificates = CertificateRepository(Database("", Path(sys.argv[1])))
+certificates = CertificateRepository(Database(sys.argv[1], Path("unused")))
 sys.stdin.readline()
 print(sum(certificates.redeem(f"c-{number}", datetime.now(UTC)) for number in range(50)))
 """
-    processes = [start_python(source, path) for _ in range(4)]
+    processes = [start_python(source, url) for _ in range(4)]
     go_on(*processes)
     assert sum(int(output(process)) for process in processes) == 50
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,7 +86,7 @@ def test_of_two_contents_with_one_id_exactly_one_is_stored(
 
 
 def test_of_many_processes_exactly_one_inserts(
-    events: EventRepository, path: Path, start_python: Callable[..., subprocess.Popen[str]]
+    events: EventRepository, url: str, start_python: Callable[..., subprocess.Popen[str]]
 ) -> None:
     source = """
 import sys
@@ -96,7 +95,7 @@ from pathlib import Path
 from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository, NewEvent
 
-events = EventRepository(Database("", Path(sys.argv[1])))
+events = EventRepository(Database(sys.argv[1], Path("unused")))
 inserted = 0
 sys.stdin.readline()
 for number in range(50):
@@ -105,7 +104,7 @@ for number in range(50):
         None, "pack", 0, 1, "here", None, None, None, None, None))
 print(inserted)
 """
-    processes = [start_python(source, path) for _ in range(4)]
+    processes = [start_python(source, url) for _ in range(4)]
     go_on(*processes)
     assert sum(int(output(process)) for process in processes) == 50
     assert all(events.find(f"{number:064x}") is not None for number in range(50))

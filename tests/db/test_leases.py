@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,7 +149,7 @@ class TestAStaleHolder:
         arguments: dict[str, tuple[Any, ...]] = {
             "seal": (10, now),
             "add_transaction": (batch.id, transaction(batch.root_hex), now),
-            "record_receipt": (batch.id, receipt(batch.root_hex), now),
+            "record_receipt": (batch.id, receipt(batch.root_hex), now, now),
             "record_loss": (batch.id, now),
             "postpone": (batch.id, "an error", now),
         }
@@ -165,7 +164,7 @@ class TestAStaleHolder:
         self,
         events: EventRepository,
         batches: BatchRepository,
-        path: Path,
+        url: str,
         leases: LeaseRepository,
         start_python: Callable[..., subprocess.Popen[str]],
         clock: ManualClock,
@@ -179,7 +178,7 @@ from eventserver_core.db.connection import Database
 from eventserver_core.db.leases import LeaseRepository
 from eventserver_core.errors import LeaseLostError
 
-database = Database("", Path(sys.argv[1]))
+database = Database(sys.argv[1], Path("unused"))
 now = datetime.fromisoformat(sys.argv[2])
 lease = LeaseRepository(database).acquire("anchoring", "slow", timedelta(seconds=10), now)
 print("held" if lease else "not held", flush=True)
@@ -191,7 +190,7 @@ except LeaseLostError:
     print("lost")
 """
         fill(events, 3)
-        slow = start_python(source, path, clock.now().isoformat())
+        slow = start_python(source, url, clock.now().isoformat())
         assert slow.stdout is not None
         assert slow.stdout.readline() == "held\n"
         assert leases.acquire("anchoring", "quick", TEN, clock.now()) is None

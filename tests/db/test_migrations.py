@@ -9,22 +9,19 @@ from pathlib import Path
 import pytest
 
 from eventserver_core.db import migrate
+from eventserver_core.db.batches import BatchRepository
+from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository
+from eventserver_core.db.leases import HeldLease
 from eventserver_core.db.migrate import Migrations, migrations_directory
+from eventserver_core.db.models import MODELS
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 
-from .rows import fill, go_on, new_event, output
+from .rows import NOW, fill, go_on, new_event, output, receipt, transaction
 
 FIRST = "0001_initial"
-TABLES = {
-    "anchor_transactions",
-    "batches",
-    "events",
-    "leases",
-    "redeemed_challenges",
-    "revocations",
-}
+TABLES = {model._meta.table_name for model in MODELS}
 
 
 def tables(database: Database) -> set[str]:
@@ -43,13 +40,13 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_an_empty_file_gets_every_table(open_database: Callable[..., Database]) -> None:
+def test_an_empty_database_gets_every_table(open_database: Callable[..., Database]) -> None:
     database = open_database()
     migrations = Migrations(database)
     assert migrations.pending()[0] == FIRST
     assert migrations.up() == [status.name for status in migrations.status()]
     assert migrations.pending() == []
-    assert tables(database) >= TABLES
+    assert tables(database) == TABLES
 
 
 def test_up_to_date_there_is_nothing_to_do(database: Database) -> None:
@@ -69,6 +66,38 @@ def test_down_takes_everything_back_and_up_brings_it_again(database: Database) -
     assert events.find(new_event(0).digest_hex) is None
     fill(events, 3)
     assert events.find(new_event(0).digest_hex) is not None
+
+
+def test_each_step_goes_back_and_forth_with_rows_in_every_table(
+    database: Database,
+    events: EventRepository,
+    batches: BatchRepository,
+    lease: HeldLease,
+) -> None:
+    rows = fill(events, 3)
+    batch = batches.seal(lease, 2, NOW)
+    assert batch is not None
+    batches.add_transaction(lease, batch.id, transaction(batch.root_hex), NOW)
+    batches.record_receipt(lease, batch.id, receipt(batch.root_hex, final=False), NOW, NOW)
+    batches.record_loss(lease, batch.id, NOW)
+    certificates = CertificateRepository(database)
+    certificates.revoke("c-1", "lost", NOW)
+    certificates.redeem("challenge", NOW)
+    with database.session() as session:
+        for table in TABLES:
+            assert session.execute_sql(f"SELECT COUNT(*) FROM {table}").fetchone() != (0,)  # noqa: S608
+    migrations = Migrations(database)
+    names = [status.name for status in migrations.status()]
+    for name in reversed(names):
+        assert migrations.down() == [name]
+        assert migrations.up(name) == [name]
+        if name != FIRST:
+            assert all(events.find(row.digest_hex) is not None for row in rows)
+            assert batches.leaves(batch.id) == [bytes.fromhex(r.digest_hex) for r in rows[:2]]
+        assert migrations.down() == [name]
+    assert tables(database) == set()
+    assert migrations.up() == names
+    fill(events, 3)
 
 
 def test_each_step_can_be_taken_back_alone(database: Database) -> None:
@@ -144,8 +173,8 @@ def test_a_migration_without_a_way_back_says_so(database: Database, scripts: Pat
         migrations.down()
 
 
-def test_many_processes_migrate_one_file_once(
-    path: Path, start_python: Callable[..., subprocess.Popen[str]]
+def test_many_processes_migrate_one_database_once(
+    url: str, start_python: Callable[..., subprocess.Popen[str]]
 ) -> None:
     source = """
 import sys
@@ -153,12 +182,12 @@ from pathlib import Path
 from eventserver_core.db.connection import Database
 from eventserver_core.db.migrate import Migrations
 
-migrations = Migrations(Database("", Path(sys.argv[1])))
+migrations = Migrations(Database(sys.argv[1], Path("unused")))
 print("ready", flush=True)
 sys.stdin.readline()
 print(len(migrations.up()), len(migrations.pending()))
 """
-    processes = [start_python(source, path) for _ in range(6)]
+    processes = [start_python(source, url) for _ in range(6)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -1,4 +1,4 @@
-"""A database that can't be used is reported as that, never as an error of peewee or SQLite."""
+"""An SQLite file that can't be used is reported as that, never as an error of peewee or SQLite."""
 
 from __future__ import annotations
 
@@ -16,51 +16,22 @@ import peewee
 import pytest
 
 from eventserver_core.db.batches import BatchRepository
-from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository
-from eventserver_core.db.leases import HeldLease, LeaseRepository
+from eventserver_core.db.leases import HeldLease
 from eventserver_core.db.migrate import Migrations
 from eventserver_core.errors import BackendUnavailableError
-from eventserver_core.testing.clock import ManualClock
 
+from .calls import assert_unavailable, readers, writers
 from .rows import NOW, PATIENCE, fill, new_event
 
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 
 
-def readers(database: Database) -> list[Callable[[], Any]]:
-    events, batches = EventRepository(database), BatchRepository(database)
-    return [
-        database.check,
-        lambda: events.find(new_event(0).digest_hex),
-        lambda: events.find_by_id(new_event(0).event_id),
-        lambda: batches.unsealed(10_000),
-        lambda: batches.due(NOW),
-        lambda: batches.backlog(),
-        lambda: batches.leaves(1),
-        lambda: batches.transactions(1),
-        lambda: CertificateRepository(database).revoked(["c-1"]),
-    ]
-
-
-def writers(database: Database) -> list[Callable[[], Any]]:
-    events, certificates = EventRepository(database), CertificateRepository(database)
-    return [
-        lambda: events.insert(new_event(99)),
-        lambda: events.attach_signature(new_event(0).digest_hex, "device:1", "jws-1", "{}"),
-        lambda: certificates.revoke("c-1", "lost", NOW),
-        lambda: certificates.redeem("challenge", NOW),
-        lambda: certificates.forget_expired(NOW),
-        lambda: LeaseRepository(database).acquire("other", "b", ManualClock().now() - NOW, NOW),
-    ]
-
-
-def assert_unavailable(call: Callable[[], Any]) -> BackendUnavailableError:
-    with pytest.raises(BackendUnavailableError) as caught:
-        call()
-    assert caught.value.backend == "database"
-    return caught.value
+@pytest.fixture
+def dialect() -> str:
+    """SQLite only; what befalls a PostgreSQL server is in ``test_postgresql_outages.py``."""
+    return "sqlite"
 
 
 @contextmanager

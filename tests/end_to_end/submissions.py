@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import httpx
 import rfc8785
 
 from eventserver_core.demo.device import Device
+from eventserver_core.testing.contracts.ratelimit import Grant
 from eventserver_core.testing.factories import make_package
 
 _BOUNDARY = "end-to-end-boundary"
@@ -158,6 +160,7 @@ class Relay:
     Attributes:
         answers: for each submission every answer that was given to it: status and body.
         faults: what should not have happened.
+        grants: for each certificate the calls that its limit let through.
         late: how often a first answer was 200: the event was stored, and its answer was lost.
     """
 
@@ -167,6 +170,7 @@ class Relay:
     stopping: threading.Event
     answers: list[tuple[Submission, list[Any]]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    grants: dict[str, list[Grant]] = field(default_factory=lambda: defaultdict(list))
     late: int = 0
 
     def run(self) -> None:
@@ -187,8 +191,12 @@ class Relay:
     def _send(self, submission: Submission) -> tuple[int, Any]:
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while time.monotonic() < deadline:
+            began = time.monotonic()
             try:
                 status, content = _request(self.url(), submission)
+                if status not in (429, 503):
+                    bearer = submission.headers["Authorization"]
+                    self.grants[bearer].append(Grant(1, began, time.monotonic()))
                 if status in (200, 201):
                     return status, json.loads(content)
             except (OSError, http.client.HTTPException):

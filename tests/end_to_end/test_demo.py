@@ -220,7 +220,7 @@ def test_a_server_that_cannot_start_is_told_with_its_log(tmp_path: Path) -> None
     run = run_demo(tmp_path, **break_installation(tmp_path))
     assert run.status == 1
     assert "Step 1 failed: Start a server\n" in run.problems
-    assert "expected  the server to listen within 60 seconds\n" in run.problems
+    assert "expected  the server to be up within 60 seconds\n" in run.problems
     assert "came      it ended with status 1\n" in run.problems
     assert "half of this installation is missing" in run.problems
     match = re.search(r"log +(/.*/server\.log) \(the folder is kept\)\n", run.problems)

@@ -229,3 +229,30 @@ def _wait_until_refused(server: EventServerProcess) -> None:
 
 def _others(server: EventServerProcess, known: psutil.Process) -> list[psutil.Process]:
     return [process for process in children(server) if process != known]
+
+
+def test_while_it_drains_requests_are_taken_and_new_ones_sent_elsewhere(
+    start: Start, relay: Mapping[str, str]
+) -> None:
+    server = start("serve", server__workers=2, server__drain_delay=3600)
+    with httpx.Client(base_url=server.url, headers=relay) as client:
+        assert client.get("/health/ready").status_code == 200
+        server.signal(signal.SIGTERM)
+        server.wait_for_event("server_draining")
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+        assert "Retry-After" in ready.headers
+        assert client.get("/health").status_code == 200
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/api/v1/events", json=make_package()).status_code == 201
+    server.signal(signal.SIGTERM)  # whoever can't wait says so again
+    assert server.wait(PROMPTLY) == 0
+    assert group(server) == []
+
+
+def test_a_drained_server_ends_by_itself(start: Start) -> None:
+    server = start("serve", "--with-worker", server__workers=1, server__drain_delay=0.5)
+    server.signal(signal.SIGTERM)
+    server.wait_for_event("server_draining")
+    assert server.wait(PROMPTLY) == 0
+    assert group(server) == []

@@ -1,4 +1,4 @@
-"""Several instances over one database and one data directory are one server."""
+"""Several instances are one server, over one data directory as over the real parts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,10 @@ import pytest
 from eventserver_core.backends.auth import IssuedCertificate, Role
 from eventserver_core.demo.device import Device
 from eventserver_core.testing.factories import make_package
-from eventserver_core.testing.server import clean_environ
-from tests.end_to_end.conftest import Start
+from eventserver_core.testing.server import EventServerProcess, clean_environ
+from eventserver_core.wiring import Services, load_configuration, prepare_schema
+from tests.end_to_end.conftest import variables
+from tests.end_to_end.real_system import RealSystem, clients
 from tests.end_to_end.stored import Stored
 from tests.end_to_end.submissions import enroll
 from tests.end_to_end.waiting import wait_until
@@ -29,33 +34,97 @@ from tests.end_to_end.waiting import wait_until
 INSTANCES = 3
 REPETITIONS = 1000
 REVOKED_WITHIN = 5.0
+LIMIT = 200
+SETTINGS: dict[str, object] = {
+    "server__workers": 1,
+    "security__pow_difficulty": 2,
+    "security__rate_limit_per_minute": 100_000,
+    "security__rate_limit_reads": f"{LIMIT}/60",
+    "anchoring__batch_max_age": 0.1,
+}
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("heavy")]
-
-
-@pytest.fixture
-def instances(start: Start) -> Callable[..., list[httpx.Client]]:
-    """Start three servers and return a client of each."""
-
-    def run(**settings: object) -> list[httpx.Client]:
-        given = {"server__workers": 1, "security__pow_difficulty": 2, **settings}
-        return [httpx.Client(base_url=start("serve", **given).url) for _ in range(INSTANCES)]
-
-    return run
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.xdist_group("heavy")]
 
 
-@pytest.fixture
-def three(instances: Callable[..., list[httpx.Client]]) -> Iterator[list[httpx.Client]]:
-    clients = instances(security__rate_limit_per_minute=100_000)
-    yield clients
-    for client in clients:
-        client.close()
+@dataclass(frozen=True)
+class Cluster:
+    """Three instances and a worker.
+
+    Attributes:
+        clients: one for each instance.
+        issue: issues certificates as the command line does.
+        run: runs a command under the instances' settings.
+        stored: what lies in their database and storage.
+        anchored_roots: how often each root is on their chain.
+    """
+
+    clients: list[httpx.Client]
+    issue: Callable[[Role, str], IssuedCertificate]
+    run: Callable[..., object]
+    stored: Stored
+    anchored_roots: Callable[[], Counter[str]]
 
 
-def test_a_challenge_of_one_instance_is_redeemed_at_another_once(
-    three: list[httpx.Client],
-) -> None:
-    first, second, third = three
+@pytest.fixture(scope="module", params=["embedded", "real"])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as running:
+        yield (_embedded if request.param == "embedded" else _real)(folder, running)
+
+
+def _embedded(folder: Path, running: ExitStack) -> Cluster:
+    environ = variables(SETTINGS)
+    services = Services(load_configuration(folder, environ | _data_dir(folder)))
+    running.callback(services.database.close)
+    prepare_schema(services.database)
+    started = [
+        running.enter_context(EventServerProcess(["serve"], folder, environ))
+        for _ in range(INSTANCES)
+    ]
+    worker = EventServerProcess(["worker"], folder, environ, ready_event="worker_started")
+    running.enter_context(worker)
+    stored = Stored(folder / "data")
+
+    def run(*arguments: str) -> object:
+        return subprocess.run(
+            [sys.executable, "-m", "eventserver_core", *arguments],
+            cwd=folder,
+            env=clean_environ() | environ,
+            check=True,
+            capture_output=True,
+        )
+
+    return Cluster(
+        [running.enter_context(httpx.Client(base_url=one.url, timeout=60)) for one in started],
+        lambda role, subject: services.identities.issue(subject, role, timedelta(hours=1)),
+        run,
+        stored,
+        lambda: Counter(entry["root"] for entry in stored.ledger()),
+    )
+
+
+def _data_dir(folder: Path) -> dict[str, str]:
+    return {"EVENTSERVER__SERVER__DATA_DIR": str(folder / "data")}
+
+
+def _real(folder: Path, running: ExitStack) -> Cluster:
+    system = running.enter_context(RealSystem(folder, **SETTINGS))
+    for _ in range(INSTANCES):
+        system.start_instance()
+    system.start_worker()
+    return Cluster(
+        [running.enter_context(client) for client in clients(system)],
+        system.issue(),
+        system.run,
+        system.stored(),
+        system.anchored_roots,
+    )
+
+
+def test_a_challenge_of_one_instance_is_redeemed_at_another_once(cluster: Cluster) -> None:
+    first, second, third = cluster.clients
     device = Device()
     solution = device.solve(first.post("/api/v1/pow/challenge").json())
     assert second.post("/api/v1/pow/verify", json=solution).status_code == 200
@@ -65,18 +134,18 @@ def test_a_challenge_of_one_instance_is_redeemed_at_another_once(
 
 
 def test_a_challenge_redeemed_at_all_instances_at_once_gives_one_certificate(
-    three: list[httpx.Client],
+    cluster: Cluster,
 ) -> None:
     for _ in range(5):
-        solution = Device().solve(three[0].post("/api/v1/pow/challenge").json())
+        solution = Device().solve(cluster.clients[0].post("/api/v1/pow/challenge").json())
         redeem = partial(httpx.Client.post, url="/api/v1/pow/verify", json=solution)
-        answers = _at_once(three, 12, redeem)
+        answers = _at_once(cluster.clients, 12, redeem)
         assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 11}
 
 
-def test_a_certificate_of_one_instance_works_at_the_others(three: list[httpx.Client]) -> None:
-    device, token = enroll(str(three[0].base_url))
-    for instance in three:
+def test_a_certificate_of_one_instance_works_at_the_others(cluster: Cluster) -> None:
+    device, token = enroll(str(cluster.clients[0].base_url))
+    for instance in cluster.clients:
         jws = device.sign(make_package())
         headers = {"Authorization": f"Bearer {token}"}
         content = {"jwtEventData": jws}
@@ -84,78 +153,73 @@ def test_a_certificate_of_one_instance_works_at_the_others(three: list[httpx.Cli
         assert answer.status_code == 201, answer.text
 
 
-def test_a_certificate_revoked_at_one_instance_is_refused_by_all(
-    three: list[httpx.Client],
-    admin: Mapping[str, str],
-    issue: Callable[[Role, str], IssuedCertificate],
-) -> None:
-    certificate = issue(Role.RELAY, "relay-1")
-    _assert_taken_by_all(three, certificate)
+def test_a_certificate_revoked_at_one_instance_is_refused_by_all(cluster: Cluster) -> None:
+    certificate = cluster.issue(Role.RELAY, "relay-1")
+    _assert_taken_by_all(cluster.clients, certificate)
+    admin = _bearer(cluster.issue(Role.ADMIN, "admin-1"))
     certificate_id = certificate.credentials.certificate_id
-    revoked = three[0].delete(f"/api/v1/certificates/{certificate_id}", headers=admin)
+    revoked = cluster.clients[0].delete(f"/api/v1/certificates/{certificate_id}", headers=admin)
     assert revoked.status_code == 204
-    _assert_soon_refused_by_all(three, certificate)
+    _assert_soon_refused_by_all(cluster.clients, certificate)
 
 
-def test_a_certificate_revoked_on_the_command_line_is_refused_by_all(
-    three: list[httpx.Client], issue: Callable[[Role, str], IssuedCertificate], tmp_path: Path
-) -> None:
-    certificate = issue(Role.RELAY, "relay-1")
-    _assert_taken_by_all(three, certificate)
-    certificate_id = certificate.credentials.certificate_id
-    subprocess.run(
-        [sys.executable, "-m", "eventserver_core", "certificate", "revoke", certificate_id],
-        cwd=tmp_path,
-        env=clean_environ(),
-        check=True,
-        capture_output=True,
-    )
-    _assert_soon_refused_by_all(three, certificate)
+def test_a_certificate_revoked_on_the_command_line_is_refused_by_all(cluster: Cluster) -> None:
+    certificate = cluster.issue(Role.RELAY, "relay-2")
+    _assert_taken_by_all(cluster.clients, certificate)
+    cluster.run("certificate", "revoke", certificate.credentials.certificate_id)
+    _assert_soon_refused_by_all(cluster.clients, certificate)
 
 
 def test_a_package_sent_a_thousand_times_everywhere_at_once_is_one_event(
-    three: list[httpx.Client], relay: Mapping[str, str], photo: Path, tmp_path: Path, start: Start
+    cluster: Cluster, photo: Path
 ) -> None:
     content = json.dumps(make_package(photo)).encode()
+    relay = _bearer(cluster.issue(Role.RELAY, "relay-3"))
     headers = {**relay, "Content-Type": "application/json"}
+    media_before = _media(cluster)
 
     def send(client: httpx.Client) -> httpx.Response:
-        answer = client.post("/api/v1/events", content=content, headers=headers, timeout=60)
+        answer = client.post("/api/v1/events", content=content, headers=headers)
         # 429: too many of one caller at the very same moment to be counted; it tries again
         return send(client) if answer.status_code == 429 else answer
 
-    answers = _at_once(three, REPETITIONS, send)
+    answers = _at_once(cluster.clients, REPETITIONS, send)
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: REPETITIONS - 1}
     assert len({answer.text for answer in answers}) == 1
-    stored = Stored(tmp_path / "data")
-    start("worker", ready="batch_confirmed", anchoring__batch_max_age=0.1)
-    (event,) = stored.events()
-    assert event["digest_hex"] == answers[0].json()["hash"]
-    assert (event["leaf_index"], event["batch_size"]) == (0, 1)
-    stored.check_event(event)
-    stored.check_batches()
-    assert len([key for key in stored.objects() if key.startswith("media-")]) == 1
-    assert len(stored.ledger()) == 1
+    digest_hex = answers[0].json()["hash"]
+
+    def confirmed() -> dict[str, Any] | None:
+        (event,) = [row for row in cluster.stored.events() if row["digest_hex"] == digest_hex]
+        return event if event["batch_state"] == "confirmed" else None
+
+    event = wait_until(confirmed, "the event is anchored for good", seconds=60)
+    cluster.stored.check_event(event)
+    cluster.stored.check_batches()
+    assert cluster.anchored_roots()[event["batch_root"]] == 1
+    assert _media(cluster) - media_before == {event["media_key"]}
 
 
-def test_the_rate_limit_holds_over_all_instances_together(
-    instances: Callable[..., list[httpx.Client]], relay: Mapping[str, str]
-) -> None:
-    limit = 50
-    clients = instances(security__rate_limit_per_minute=limit)
+def test_the_rate_limit_holds_over_all_instances_together(cluster: Cluster) -> None:
+    relay = _bearer(cluster.issue(Role.RELAY, "relay-4"))
     began = time.monotonic()
 
     def ask(client: httpx.Client) -> httpx.Response:
         return client.get(f"/api/v1/events/{'0' * 64}", headers=relay)
 
-    answers = _at_once(clients, 3 * limit, ask)
+    answers = _at_once(cluster.clients, 2 * LIMIT, ask)
     assert time.monotonic() - began < 60, "so slow that units came back: nothing was shown"
     statuses = Counter(answer.status_code for answer in answers)
-    assert statuses == {404: limit, 429: 2 * limit}
+    assert statuses == {404: LIMIT, 429: LIMIT}
     refused = [answer for answer in answers if answer.status_code == 429]
     assert all(1 <= int(answer.headers["Retry-After"]) <= 61 for answer in refused)
-    for client in clients:
-        client.close()
+
+
+def _media(cluster: Cluster) -> set[str]:
+    return {key for key in cluster.stored.objects() if key.startswith("media-")}
+
+
+def _bearer(certificate: IssuedCertificate) -> dict[str, str]:
+    return {"Authorization": f"Bearer {certificate.token}"}
 
 
 def _at_once(
@@ -175,8 +239,7 @@ def _at_once(
 
 
 def _ask(client: httpx.Client, certificate: IssuedCertificate) -> Any:
-    headers = {"Authorization": f"Bearer {certificate.token}"}
-    return client.get(f"/api/v1/events/{'0' * 64}", headers=headers)
+    return client.get(f"/api/v1/events/{'0' * 64}", headers=_bearer(certificate))
 
 
 def _assert_taken_by_all(clients: list[httpx.Client], certificate: IssuedCertificate) -> None:

@@ -14,6 +14,7 @@ from eventserver_core.builtin.provisioning_static import ProvisioningSettings
 from eventserver_core.builtin.ratelimit_memory import RateLimitSettings
 from eventserver_core.cli import main
 from eventserver_core.http import errors as http_errors
+from eventserver_core.plugins import Plugins
 from eventserver_core.sections import CORE_SECTIONS
 from tests.house.tree import CORE, ROOT, python_files, text, tracked
 
@@ -47,12 +48,16 @@ def test_every_setting_is_documented_with_its_default() -> None:
             assert f"`{spec.environment_variable}`" in said[spec.key] + "`None`"
 
 
-def test_every_plugin_setting_is_in_the_plugins_readme() -> None:
-    from eventserver_auth_cert import AuthSettings
-
-    readme = text("plugins/auth_cert/README.md")
-    for spec in AuthSettings.options():
-        assert f"`{spec.key}`" in readme
+@pytest.mark.parametrize("folder", sorted((ROOT / "plugins").iterdir()), ids=lambda path: path.name)
+def test_every_plugin_setting_is_in_the_plugins_readme(folder: Path) -> None:
+    role, name = folder.name.split("_")
+    readme = text(f"plugins/{folder.name}/README.md")
+    sections = Plugins({role: name}).sections()
+    assert sections
+    for section in sections:
+        assert f"`{section.name}`" in readme or f"[{section.name}]" in readme
+        for spec in section.options():
+            assert f"`{spec.key}`" in readme, f"{section.name}.{spec.key}"
 
 
 def test_every_route_is_documented() -> None:

@@ -30,7 +30,9 @@ def test_no_lock_file_is_tracked() -> None:
 
 
 def test_constraints_hold_names_and_versions_only() -> None:
-    for line in text("constraints.txt").splitlines():
+    first, *lines = text("constraints.txt").splitlines()
+    assert re.fullmatch(r"# npm: @foundry-rs/anvil@[0-9.]+", first)
+    for line in lines:
         assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[A-Za-z0-9.+!]+", line), line
 
 

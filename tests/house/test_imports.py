@@ -19,7 +19,8 @@ LAYERS = (
     {"services"},
     {"http"},
     {"wiring"},
-    {"serving", "wsgi", "demo", "testing"},
+    {"serving", "wsgi", "testing"},
+    {"demo"},
     {"cli"},
     {"__main__"},
 )
@@ -29,6 +30,7 @@ HOMES = {
     "falcon": ("http", "wsgi", "testing", "wiring"),
     "peewee": ("db",),
     "playhouse": ("db",),
+    "psycopg": ("db",),
     "pluggy": ("hookspecs", "plugins"),
     "everett": ("settings",),
     "gunicorn": ("serving", "http.body"),
@@ -41,7 +43,7 @@ HOMES = {
 }
 """Which parts of the core may know a library."""
 
-NEVER = ("jwt", "redis", "minio", "web3", "boto3", "psycopg")
+NEVER = ("jwt", "redis", "minio", "web3", "boto3")
 PLUGIN_MAY_IMPORT = {"hookspecs", "errors", "backends", "domain", "settings", "sections"}
 PROOF_MODULES = ("canonical", "digest", "merkle", "proof", "instant")
 

@@ -296,4 +296,5 @@ def replace_backend(
     """Choose a plugin named ``faulty`` for a role; the application must not be made yet."""
     backend = Faulty(services.plugins.backend(role, services.settings), **methods)
     attribute = {"ratelimit": "limiter"}.get(role, role)
+    services._backends[role] = backend
     services.__dict__[attribute] = GuardedBackend(role, "faulty", backend, time_limit)

@@ -9,11 +9,13 @@ import pytest
 
 from eventserver_core.backends.auth import Role
 from eventserver_core.demo.device import Device
+from eventserver_core.errors import ConfigurationError
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 
 from .exchange import (
     CHALLENGE,
+    EVENTS,
     SOLUTION,
     Answer,
     Client,
@@ -156,3 +158,69 @@ class TestByIdentity:
         headers = bearer(certificate(services, Role.RELAY, "relay-1"))
         counted = [left(post_event(clients[n % 2], headers, make_package())) for n in range(4)]
         assert counted == [2, 1, 0, -1]
+
+
+class TestByRoute:
+    def test_a_class_with_a_limit_of_its_own_shares_no_other(
+        self, make_services: Callable[..., Services]
+    ) -> None:
+        services = make_services(
+            EVENTSERVER__SECURITY__RATE_LIMIT_PER_MINUTE="3",
+            EVENTSERVER__SECURITY__RATE_LIMIT_EVENTS="5/30",
+        )
+        client = falcon.testing.TestClient(services.application())
+        relay = bearer(certificate(services, Role.RELAY, "relay-1"))
+        sent = post_event(client, relay, make_package())
+        assert sent.headers["ratelimit-policy"] == '"events";q=5;w=30'
+        assert left(sent) == 4
+        looked_up = client.simulate_get(f"{EVENTS}/{sent.json['hash']}", headers=relay)
+        assert looked_up.headers["ratelimit-policy"] == '"default";q=3;w=60'
+        assert left(looked_up) == 2
+
+    def test_a_large_body_counts_as_several_calls(
+        self, make_services: Callable[..., Services]
+    ) -> None:
+        services = make_services(
+            EVENTSERVER__SECURITY__RATE_LIMIT_PER_MINUTE="10",
+            EVENTSERVER__SECURITY__RATE_LIMIT_UNIT_SIZE="100",
+        )
+        client = falcon.testing.TestClient(services.application())
+        relay = bearer(certificate(services, Role.RELAY, "relay-1"))
+        counted = []
+        for size in (99, 100, 399):
+            counted.append(left(post_event(client, relay, "x" * size)))
+        assert counted == [9, 7, 3]
+        answer = post_event(client, relay, "x" * 399)
+        assert "counts as 4" in assert_problem(answer, 429, "rate_limited")["detail"]
+
+    def test_a_body_of_unknown_length_counts_as_the_largest(
+        self, make_services: Callable[..., Services]
+    ) -> None:
+        services = make_services(
+            EVENTSERVER__SECURITY__RATE_LIMIT_PER_MINUTE="10",
+            EVENTSERVER__SECURITY__RATE_LIMIT_UNIT_SIZE="100",
+            EVENTSERVER__STORAGE__MAX_FILE_SIZE="500",
+        )
+        client = falcon.testing.TestClient(services.application())
+        relay = bearer(certificate(services, Role.RELAY, "relay-1"))
+        answer = client.simulate_post(EVENTS, headers=relay | {"Transfer-Encoding": "chunked"})
+        assert left(answer) == 10 - 6
+
+    def test_what_is_larger_than_all_calls_together_may_be_sent_by_who_is_patient(
+        self, make_services: Callable[..., Services]
+    ) -> None:
+        services = make_services(
+            EVENTSERVER__SECURITY__RATE_LIMIT_PER_MINUTE="3",
+            EVENTSERVER__SECURITY__RATE_LIMIT_UNIT_SIZE="10",
+        )
+        client = falcon.testing.TestClient(services.application())
+        relay = bearer(certificate(services, Role.RELAY, "relay-1"))
+        answer = post_event(client, relay, make_package())
+        assert (answer.status_code, left(answer)) == (201, 0)
+
+    @pytest.mark.parametrize("text", ["many", "0", "5/0", "-1/60", "5/", "5/60/60"])
+    def test_what_is_no_rate_is_said_so(
+        self, make_services: Callable[..., Services], text: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=r"rate_limit_reads.*CALLS/SECONDS"):
+            make_services(EVENTSERVER__SECURITY__RATE_LIMIT_READS=text)

@@ -77,6 +77,8 @@ class TestTheRecord:
             "submittedBy": {"subject": "relay-1", "role": "relay"},
             "device": subject_of(device),
             "signed": True,
+            "lostAnchors": [],
+            "retainedUntil": None,
         }
         digest_hex = event["media"]["sha256"]
         assert make_statement(package, digest_hex).document == event

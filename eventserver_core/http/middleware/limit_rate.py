@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import falcon
@@ -19,39 +20,73 @@ from eventserver_core.http.access import Access
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What an identity may use.
+
+    Attributes:
+        plain: for every class of routes that has none of its own; these share it.
+        finer: for single classes, by their names in ``http.access``.
+        unit_size: so many bytes of a body count as one more call.
+        max_body_size: in bytes; what a body counts as whose length isn't said.
+    """
+
+    plain: Quota
+    finer: Mapping[str, Quota]
+    unit_size: int
+    max_body_size: int
+
+    def quota(self, route_class: str) -> Quota:
+        """Return the limit that a class of routes counts against."""
+        return self.finer.get(route_class, self.plain)
+
+    def cost(self, req: falcon.Request, quota: Quota) -> int:
+        """Return how many calls a request counts as: a video is not a ping.
+
+        Never more than there are: whatever may be sent at all can be sent by who is patient.
+        """
+        chunked = req.content_length is None and req.get_header("Transfer-Encoding") is not None
+        declared = self.max_body_size if chunked else req.content_length or 0
+        size = min(declared, self.max_body_size)  # of more, nothing is read
+        return min(1 + size // self.unit_size, quota.limit)
+
+
 class LimitRate:
     """Counts limited calls.
 
     Args:
         limiter: counts.
-        quota: what an identity may use.
+        limits: what an identity may use.
         trusted_proxies: addresses or networks whose X-Forwarded-For is believed.
     """
 
     def __init__(
-        self, limiter: RateLimiter, quota: Quota, trusted_proxies: Sequence[_Network]
+        self, limiter: RateLimiter, limits: RateLimits, trusted_proxies: Sequence[_Network]
     ) -> None:
         self._limiter = limiter
-        self._quota = quota
+        self._limits = limits
         self._trusted = trusted_proxies
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, _resource: Any, _params: Any
     ) -> None:
         access: Access | None = getattr(req.context, "access", None)
-        if access is None or not access.limited:
+        if access is None or access.route_class is None:
             return
         credentials = getattr(req.context, "credentials", None)
         identity = credentials.subject if credentials else f"address:{self._network(req)}"
-        quota = self._quota
-        decision = self._limiter.hit(identity, quota)
+        quota = self._limits.quota(access.route_class)
+        cost = self._limits.cost(req, quota)
+        decision = self._limiter.hit(identity, quota, cost)
         name = f'"{quota.policy}"'
         resp.set_header("RateLimit-Policy", f"{name};q={quota.limit};w={quota.window}")
         reset = math.ceil(decision.reset_after)
         resp.set_header("RateLimit", f"{name};r={decision.remaining};t={reset}")
         if not decision.allowed:
+            size = f"; this one counts as {cost}, for its size" if cost > 1 else ""
             raise RateLimitedError(
-                f"more than {quota.limit} calls in {quota.window} seconds", decision.retry_after
+                f"more than {quota.limit} calls in {quota.window} seconds{size}",
+                decision.retry_after,
             )
 
     def address(self, req: falcon.Request) -> str:

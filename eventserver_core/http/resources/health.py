@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -34,8 +36,20 @@ class LivenessResource(Resource):
         resp.media = {"status": "alive"}
 
 
-class ReadinessResource(HealthResource):
+class ReadinessResource(Resource):
     """``GET /health/ready``: whether to send requests here."""
+
+    access = {"GET": ANYONE}
+
+    def __init__(self, health: CheckHealth, draining: Callable[[], bool]) -> None:
+        self._health = health
+        self._draining = draining
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        health = self._health.check()
+        if self._draining():
+            health = replace(health, status="draining")
+        _answer(resp, health)
 
 
 def _answer(resp: falcon.Response, health: Health) -> None:
@@ -52,7 +66,8 @@ def _answer(resp: falcon.Response, health: Health) -> None:
             "failing": health.backlog.last_error is not None,
         }
     resp.cache_control = ["no-store"]
-    resp.status = falcon.HTTP_503 if health.status == "unhealthy" else falcon.HTTP_200
-    if health.status == "unhealthy":
+    resp.status = falcon.HTTP_200
+    if health.status in ("unhealthy", "draining"):
+        resp.status = falcon.HTTP_503
         resp.set_header("Retry-After", "5")
     resp.media = answer

@@ -16,7 +16,7 @@ from eventserver_core.errors import (
     InvalidPackageError,
     UnsupportedMediaError,
 )
-from eventserver_core.http.access import ADMINS, ANYONE, ANYONE_LIMITED, Resource, caller
+from eventserver_core.http.access import ADMINS, ANYONE, CHALLENGED, Resource, caller
 from eventserver_core.http.body import Body
 from eventserver_core.http.errors import validation_faults
 from eventserver_core.services.identity import Identities
@@ -46,7 +46,7 @@ class PowSolution(BaseModel):
 class PowChallengeResource(Resource):
     """``POST /api/v1/pow/challenge``: a proof of work to be done."""
 
-    access = {"POST": ANYONE_LIMITED}
+    access = {"POST": CHALLENGED}
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -65,7 +65,7 @@ class PowChallengeResource(Resource):
 class PowVerificationResource(Resource):
     """``POST /api/v1/pow/verify``: trades a proof of work for a device's certificate."""
 
-    access = {"POST": ANYONE_LIMITED}
+    access = {"POST": CHALLENGED}
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities

@@ -88,7 +88,10 @@ class ChainContract:
     def test_a_root_that_is_prepared_again_is_anchored_once(
         self, backend_factory: ChainFactory
     ) -> None:
-        """A crash at any moment leads to looking for it, never to a second one."""
+        """A root MUST NOT be anchored twice, whichever of its transactions are published: where
+        one of ``earlier`` may still get into a block, a backend returns that one again, or one
+        that can only take its place.
+        """
         root = os.urandom(32)
         first = backend_factory().prepare(root)
         second = backend_factory().prepare(root, earlier=[first])
@@ -98,6 +101,22 @@ class ChainContract:
         anchor(backend_factory(), backend_factory().prepare(os.urandom(32)), self.patience)
         receipts = [backend_factory().find(first), backend_factory().find(second)]
         assert len({receipt.anchor for receipt in receipts if receipt is not None}) == 1
+
+    def test_roots_that_are_prepared_together_are_all_anchored(
+        self, backend_factory: ChainFactory
+    ) -> None:
+        """others: those made for other roots, oldest first: all that are not final.
+
+        Whatever of theirs was published by then.
+        """
+        waiting: list[AnchorTransaction] = []
+        for number in range(4):
+            transaction = backend_factory().prepare(os.urandom(32), others=list(waiting))
+            waiting.append(transaction)
+            if number % 2:
+                backend_factory().publish(transaction)
+        blocks = [anchor(backend_factory(), one, self.patience) for one in waiting]
+        assert len({receipt.anchor.transaction_hash for receipt in blocks}) == len(waiting)
 
     def test_a_receipt_is_of_a_transaction_with_this_root(
         self, backend_factory: ChainFactory

@@ -229,8 +229,7 @@ class RateLimiterContract:
         assert allowed == quota.limit
 
     def test_a_call_takes_little_time(self, backend: RateLimiter) -> None:
-        """This MUST return within 50 ms and MUST NOT raise because a dependency is down:
-        what happens then is the backend's own setting.
+        """This MUST take at most 50 ms, also while a dependency is down.
 
         What counts is the median: the machine may be busy with something else now and then.
         """
@@ -240,8 +239,10 @@ class RateLimiterContract:
     def test_a_limiter_that_is_down_answers(
         self, backend_factory: RateLimiterFactory, clock: Clock
     ) -> None:
-        """This MUST return within 50 ms and MUST NOT raise because a dependency is down:
-        what happens then is the backend's own setting.
+        """This MUST take at most 50 ms, also while a dependency is down. What happens then is the
+        backend's own setting: it lets calls through, or some of them, or it raises.
+
+        The factory gives one that doesn't raise.
         """
         down = backend_factory(clock, down=True)
         quota = self.quota(limit=10)

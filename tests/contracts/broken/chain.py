@@ -31,7 +31,12 @@ class PlainChain:
         self.blocks = self.chains.setdefault(path, [])
         self.down = down
 
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         nonce = earlier[0].payload if earlier else uuid4().bytes
         return AnchorTransaction(root, nonce, None)
 
@@ -105,7 +110,12 @@ TestNoCheck = suite(
 
 
 class PublishesAtOnce(PlainChain):
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         transaction = super().prepare(root, earlier)
         self.publish(transaction)
         return transaction
@@ -138,7 +148,12 @@ class RemembersWhatItPrepared(PlainChain):
         super().__init__(path, down=down)
         self.prepared: list[AnchorTransaction] = []
 
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         self.prepared.append(super().prepare(root, earlier))
         return self.prepared[-1]
 
@@ -155,6 +170,7 @@ TestRemembersWhatItPrepared = suite(
     "test_a_receipt_is_of_a_transaction_with_this_root",
     "test_a_root_that_is_prepared_again_is_anchored_once",
     "test_publishing_again_does_not_anchor_again",
+    "test_roots_that_are_prepared_together_are_all_anchored",
 )
 
 
@@ -168,7 +184,12 @@ TestAnchorsAgain = suite(AnchorsAgain, "test_publishing_again_does_not_anchor_ag
 
 
 class IgnoresWhatWentBefore(PlainChain):
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         return super().prepare(root)
 
 

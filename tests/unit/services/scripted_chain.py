@@ -26,6 +26,7 @@ class ScriptedChain:
         before: what to call at the start of a method, by the method's name.
         after: what to call at a method's end, when its work is done.
         given: the earlier transactions that each call of ``prepare`` was given.
+        others: the other roots' transactions that each call was given.
         published: every transaction that was ever published, in order, repetitions too.
     """
 
@@ -34,16 +35,23 @@ class ScriptedChain:
         self.before: dict[str, Callable[[], object]] = {}
         self.after: dict[str, Callable[[], object]] = {}
         self.given: list[list[AnchorTransaction]] = []
+        self.others: list[list[AnchorTransaction]] = []
         self.published: list[AnchorTransaction] = []
         self._waiting: list[AnchorTransaction] = []
         self._blocks: list[list[AnchorTransaction]] = []
         self._gone: list[AnchorTransaction] = []
         self._guard = threading.RLock()
 
-    def prepare(self, root: bytes, earlier: Sequence[AnchorTransaction] = ()) -> AnchorTransaction:
+    def prepare(
+        self,
+        root: bytes,
+        earlier: Sequence[AnchorTransaction] = (),
+        others: Sequence[AnchorTransaction] = (),
+    ) -> AnchorTransaction:
         with self._guard:
             self._begin("prepare")
             self.given.append(list(earlier))
+            self.others.append(list(others))
             alive = [one for one in earlier if one not in self._gone]
             if alive:
                 transaction = alive[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +29,8 @@ from .rounds import status, step
 from .scripted_chain import FINAL_DEPTH, ScriptedChain
 
 Start = Callable[..., AnchorBatches]
+
+_numbers = itertools.count(1000, LIMITS.max_events)
 
 
 class TestSealing:
@@ -120,6 +123,27 @@ class TestTheWay:
         first = chain.published[0]
         assert chain.given == [[], [first]]
         assert chain.published == [first, first]
+
+    def test_other_batches_transactions_are_given_to_the_backend_while_they_matter(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        anchoring.anchor_batch(lease, batch)
+        first = chain.published[0]
+        second = anchor_another(anchoring, events, lease, chain)
+        assert chain.others[-1] == [first]
+        chain.make_block(FINAL_DEPTH)
+        step(anchoring, lease, clock)
+        third = anchor_another(anchoring, events, lease, chain)
+        assert chain.others[-1] == [first, second]  # final, but of the last 24 hours
+        clock.advance(86400)
+        anchor_another(anchoring, events, lease, chain)
+        assert chain.others[-1] == [third]  # older, but in no block
 
     def test_several_batches_do_not_wait_for_each_other(
         self,
@@ -311,3 +335,14 @@ class TestTheLease:
         with pytest.raises(LeaseLostError):
             anchoring.anchor_batch(lease, batch)
         assert batches.backlog().last_error is None
+
+
+def anchor_another(
+    anchoring: AnchorBatches, events: EventRepository, lease: HeldLease, chain: ScriptedChain
+) -> AnchorTransaction:
+    """Seal another batch and publish its transaction."""
+    fill(events, LIMITS.max_events, first=next(_numbers))
+    sealed = anchoring.seal_batch(lease)
+    assert sealed is not None
+    anchoring.anchor_batch(lease, sealed)
+    return chain.published[-1]

@@ -159,8 +159,10 @@ class TestReorganisations:
         anchored: BatchRecord,
     ) -> None:
         assert status(events) == "anchored"
+        assert batches.losses(anchored.id) == []
         chain.reorganise()
         step(anchoring, lease, clock)
+        lost_at = clock.now()
         assert status(events) == "batched"
         chain.make_block()
         step(anchoring, lease, clock)
@@ -173,6 +175,9 @@ class TestReorganisations:
         assert found.batch is not None
         assert found.batch.anchor is not None
         assert found.batch.anchor.transaction_hash == second.transaction_hash
+        (loss,) = batches.losses(anchored.id)
+        assert loss.anchor.transaction_hash == first.transaction_hash
+        assert loss.lost_at == lost_at
 
     def test_a_loss_is_seen_in_the_backlog_while_the_chain_is_down(
         self,
@@ -223,3 +228,6 @@ class TestReorganisations:
         assert after.anchor is not None
         assert after.anchor.block_number == before.anchor.block_number + 1
         assert after.anchor.block_hash != before.anchor.block_hash
+        assert [loss.anchor for loss in batches.losses(anchored.id)] == [before.anchor]
+        step(anchoring, lease, clock)
+        assert len(batches.losses(anchored.id)) == 1

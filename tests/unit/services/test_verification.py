@@ -13,6 +13,7 @@ from eventserver_core.db.leases import HeldLease
 from eventserver_core.domain.proof import Verdict, check_proof, verdict
 from eventserver_core.errors import BackendContractError, NotFoundError
 from eventserver_core.services.anchoring import AnchorBatches
+from eventserver_core.services.chain_answers import ChainAnswers
 from eventserver_core.services.verification import Verifications
 from eventserver_core.testing.clock import ManualClock
 from tests.db.rows import fill, new_event
@@ -27,7 +28,7 @@ HASH = new_event(0).digest_hex
 def verifications(
     events: EventRepository, batches: BatchRepository, chain: ScriptedChain, clock: ManualClock
 ) -> Verifications:
-    return Verifications(events, batches, chain, clock.now)
+    return Verifications(events, batches, ChainAnswers(chain, batches, clock.now), clock.now)
 
 
 @pytest.fixture
@@ -84,26 +85,37 @@ class TestVerify:
         assert found.root_hex == batch.root_hex
 
     def test_the_chain_is_asked_and_may_know_more_than_what_is_recorded(
-        self, verifications: Verifications, chain: ScriptedChain, anchored: BatchRecord
+        self,
+        verifications: Verifications,
+        chain: ScriptedChain,
+        anchored: BatchRecord,
+        clock: ManualClock,
     ) -> None:
         found = verifications.verify(HASH)
         assert (found.status, found.exists, found.asked_chain) == ("anchored", True, True)
         assert found.confirmations == 1
         chain.make_block(FINAL_DEPTH)
+        assert verifications.verify(HASH) == found  # it was asked a moment ago
+        clock.advance(5)
         later = verifications.verify(HASH)
         assert (later.status, later.confirmations) == ("confirmed", 1 + FINAL_DEPTH)
         assert later.anchor is not None
         assert later.anchor.transaction_hash == chain.published[0].transaction_hash
 
     def test_with_the_chain_down_it_says_what_is_recorded(
-        self, verifications: Verifications, chain: ScriptedChain, anchored: BatchRecord
+        self,
+        verifications: Verifications,
+        chain: ScriptedChain,
+        anchored: BatchRecord,
+        clock: ManualClock,
     ) -> None:
         before = verifications.verify(HASH)
         chain.make_block(FINAL_DEPTH)
         chain.down = True
+        clock.advance(5)
         found = verifications.verify(HASH)
         assert not found.asked_chain
-        assert found == replace(before, asked_chain=False)
+        assert found == replace(before, asked_chain=False, verified_at=clock.now())
 
     def test_an_anchor_that_the_chain_denies_does_not_exist(
         self,

@@ -1,0 +1,97 @@
+"""Asks the chain whether an anchor still stands, for whoever verifies.
+
+Anyone may verify, as often as they like: an answer is remembered for a moment, only so many
+questions are asked at once, and a chain that doesn't answer is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction, ChainBackend
+from eventserver_core.db.batches import BatchRecord, BatchRepository
+from eventserver_core.errors import BackendUnavailableError
+from eventserver_core.log import get_logger
+
+_REMEMBERED_FOR = timedelta(seconds=5)
+_REMEMBERED_BATCHES = 1024
+_AT_ONCE = 4
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ChainAnswer:
+    """What the chain said of a batch.
+
+    Attributes:
+        receipt: None where the chain has none of the batch's transactions.
+        asked_at: when it was asked.
+    """
+
+    receipt: AnchorReceipt | None
+    asked_at: datetime
+
+
+class ChainAnswers:
+    """Asks, and remembers for five seconds.
+
+    Args:
+        chain: is asked.
+        batches: knows the batches' transactions.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self, chain: ChainBackend, batches: BatchRepository, clock: Callable[[], datetime]
+    ) -> None:
+        self._chain = chain
+        self._batches = batches
+        self._clock = clock
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._lock = threading.Lock()
+        self._remembered: OrderedDict[int, ChainAnswer] = OrderedDict()
+        self._failed_at: dict[str, datetime] = {}
+
+    def get(self, batch: BatchRecord) -> ChainAnswer | None:
+        """Return what the chain says of a batch, or None where it can't be asked now."""
+        remembered = self._remembered.get(batch.id)
+        if remembered is not None and self._is_fresh(remembered.asked_at):
+            return remembered
+        # what another chain holds, from before the settings changed, says nothing about this one
+        chain = batch.anchor.chain if batch.anchor else ""
+        if chain in self._failed_at and self._is_fresh(self._failed_at[chain]):
+            return None
+        if not self._turns.acquire(blocking=False):
+            return None
+        try:
+            answer = ChainAnswer(self._ask(batch), self._clock())
+        except BackendUnavailableError as ex:
+            self._failed_at[chain] = self._clock()
+            _log.warning("chain_not_asked", batch=batch.id, error=str(ex))
+            return None
+        finally:
+            self._turns.release()
+        with self._lock:
+            self._remembered[batch.id] = answer
+            self._remembered.move_to_end(batch.id)
+            while len(self._remembered) > _REMEMBERED_BATCHES:
+                self._remembered.popitem(last=False)
+        return answer
+
+    def _ask(self, batch: BatchRecord) -> AnchorReceipt | None:
+        root, anchor = bytes.fromhex(batch.root_hex), batch.anchor
+        transactions = self._batches.transactions(batch.id) or [
+            AnchorTransaction(root, b"", anchor.transaction_hash if anchor else None)
+        ]
+        for transaction in reversed(transactions):
+            receipt = self._chain.find(transaction)
+            if receipt is not None:
+                return receipt
+        return None
+
+    def _is_fresh(self, moment: datetime) -> bool:
+        return abs(self._clock() - moment) < _REMEMBERED_FOR

@@ -1,0 +1,139 @@
+"""What a store says of an object, and what it must say of one that is whole.
+
+A store may report a SHA-256: of all the bytes, or of an object in parts the one over the parts'
+own, with their number behind it. Most report an ETag that is the MD5 in the same two forms; some
+don't, and with most encryptions it is something else. The probe finds out what to go by.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from minio.datatypes import Object
+
+CHECKSUM_HEADER = "x-amz-checksum-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the store says of an object.
+
+    Attributes:
+        etag: without quotes.
+        checksum: base64, and ``-`` and the number of parts where it is over parts; empty where
+            none is reported.
+        encryption: as ``storage.encryption`` has it.
+        version: its id, where the store keeps versions.
+    """
+
+    size: int
+    etag: str
+    checksum: str
+    encryption: str
+    version: str | None
+
+    @classmethod
+    def of(cls, found: Object) -> Word:
+        """Read the client's answer."""
+        headers: Mapping[str, str] = found.metadata or {}
+        return cls(
+            found.size or 0,
+            found.etag or "",
+            headers.get(CHECKSUM_HEADER, ""),
+            _encryption(headers),
+            found.version_id,
+        )
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether the ETag is in the form that objects in parts have."""
+        return "-" in self.etag
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Of some bytes."""
+
+    md5: bytes
+    sha256: bytes
+
+    @classmethod
+    def of(cls, content: bytes) -> Digests:
+        """Take the digests of bytes that are at hand."""
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
+        return cls(md5, hashlib.sha256(content).digest())
+
+    @property
+    def etag(self) -> str:
+        """The ETag that says this MD5."""
+        return self.md5.hex()
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 as S3's headers have it."""
+        return base64.b64encode(self.sha256).decode("ascii")
+
+
+class Hasher:
+    """Takes an object's digests while it passes."""
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._md5.update(chunk)
+        self._sha256.update(chunk)
+
+    def digests(self) -> Digests:
+        """Return the digests so far."""
+        return Digests(self._md5.digest(), self._sha256.digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a store may say of an object that is whole."""
+
+    size: int
+    etags: frozenset[str]
+    checksums: frozenset[str]
+
+    @classmethod
+    def of(cls, size: int, digests: Digests) -> Evidence:
+        """Return what proves an object that was sent at once."""
+        return cls(size, frozenset({digests.etag}), frozenset({digests.checksum}))
+
+    def in_parts(self, parts: Sequence[Digests]) -> Evidence:
+        """Return what proves the object, whether it is kept in these parts or at once."""
+        over = Digests(
+            hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False).digest(),
+            hashlib.sha256(b"".join(part.sha256 for part in parts)).digest(),
+        )
+        return replace(
+            self,
+            etags=self.etags | {f"{over.etag}-{len(parts)}"},
+            checksums=self.checksums | {f"{over.checksum}-{len(parts)}"},
+        )
+
+    def agrees_with(self, word: Word, *, by_etag: bool) -> bool:
+        """Tell whether all that the store says of an object is true of this one.
+
+        Args:
+            by_etag: whether the ETag says anything.
+        """
+        return (
+            word.size == self.size
+            and (not word.checksum or word.checksum in self.checksums)
+            and (not by_etag or word.etag in self.etags)
+        )
+
+
+def _encryption(headers: Mapping[str, str]) -> str:
+    if headers.get("x-amz-server-side-encryption-customer-algorithm"):
+        return "sse-c"
+    named = headers.get("x-amz-server-side-encryption", "")
+    return {"": "none", "AES256": "sse-s3"}.get(named, "sse-kms")

@@ -1,0 +1,251 @@
+"""Finds out what a store can do: S3-compatible is not S3."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from minio.error import S3Error, ServerError
+from urllib3.exceptions import HTTPError
+
+from eventserver_core.errors import BackendUnavailableError, ConfigurationError
+from eventserver_storage_s3.bucket import INCOMING, Bucket
+from eventserver_storage_s3.configuration import Configuration
+from eventserver_storage_s3.evidence import Digests, Evidence, Word
+from eventserver_storage_s3.faults import BACKEND, is_damaged
+from eventserver_storage_s3.transport import remaining
+
+_CONTENT = b"EventServer asks what this store can do."
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the store can do, with the encryption that is set.
+
+    Attributes:
+        checksums: it checks a SHA-256 that is sent along, and reports it.
+        part_checksums: the same for objects in parts.
+        etags: the ETag is the MD5.
+        part_etags: of objects in parts, it is the MD5 over the parts', and a part's is its MD5.
+        copy_etags: a copy's is one of these too.
+    """
+
+    checksums: bool
+    part_checksums: bool
+    etags: bool
+    part_etags: bool
+    copy_etags: bool
+
+    def trusts_etag_of(self, word: Word) -> bool:
+        """Tell whether an object's ETag says anything of its bytes."""
+        return self.part_etags if word.is_in_parts else self.etags
+
+    def lacking(self) -> list[str]:
+        """Return what it can't do."""
+        named = {
+            "sha256 of objects": self.checksums,
+            "sha256 of objects in parts": self.part_checksums,
+            "md5 as etag of objects": self.etags,
+            "md5 as etag of objects in parts": self.part_etags,
+            "md5 as etag of copies": self.copy_etags,
+        }
+        return [what for what, can in named.items() if not can]
+
+
+class Probe:
+    """Knows what the store can do, once it could be asked.
+
+    Args:
+        bucket: where to ask.
+        configuration: what the store must keep.
+    """
+
+    def __init__(self, bucket: Bucket, configuration: Configuration) -> None:
+        self._bucket = bucket
+        self._configuration = configuration
+        self._lock = threading.Lock()
+        self._known: Abilities | None = None
+
+    def abilities(self) -> Abilities:
+        """Return what the store can do; asks it as long as it hasn't answered.
+
+        Raises:
+            ConfigurationError: it can't do what the settings ask for.
+            BackendUnavailableError: it doesn't answer, or has no such bucket.
+        """
+        if self._known is not None:
+            return self._known
+        if not self._lock.acquire(
+            timeout=max(0.0, min(remaining(), self._configuration.call_limit))
+        ):
+            raise BackendUnavailableError(BACKEND, f"{self._bucket.place} does not answer in time")
+        try:
+            if self._known is None:
+                self._known = self._ask()
+            return self._known
+        finally:
+            self._lock.release()
+
+    def _ask(self) -> Abilities:
+        configuration, bucket = self._configuration, self._bucket
+        with bucket.call("what the store can do is not known"):
+            if configuration.create_bucket and not bucket.exists():
+                bucket.make()
+                _log.info("s3_bucket_created", bucket=bucket.name)
+            bucket.require()
+            if configuration.lock_mode and not bucket.has_lock():
+                raise ConfigurationError(
+                    f"s3.object_lock: {bucket.place} has no object lock, which is for the store to "
+                    "turn on, best when the bucket is made; or set s3.object_lock = none"
+                )
+            abilities = self._try_out()
+        _log.info(
+            "s3_probed",
+            bucket=bucket.name,
+            host=configuration.host,
+            encryption=configuration.encryption,
+            object_lock=configuration.lock_mode,
+            cannot=abilities.lacking(),
+        )
+        return abilities
+
+    def _try_out(self) -> Abilities:
+        name = INCOMING + secrets.token_hex(16)
+        with self._removed(name), self._removed(f"{name}-parts"), self._removed(f"{name}-copy"):
+            with self._encrypting(name):
+                checksums, whole = self._written(lambda able: self._put(name, checksummed=able))
+            self._check_range(name)
+            with self._required("take objects in parts"):
+                part_checksums, parted = self._written(
+                    lambda able: self._put_in_parts(f"{name}-parts", checksummed=able)
+                )
+            with self._required("copy objects"):
+                self._bucket.copy(
+                    f"{name}-parts", f"{name}-copy", checksummed=checksums, locked=False
+                )
+            copied = self._found(f"{name}-copy")
+            for word in (whole, parted, copied):
+                self._check_encryption(word)
+            digests = Digests.of(_CONTENT)
+            evidence = Evidence.of(len(_CONTENT), digests)
+            in_parts = evidence.in_parts([digests])
+            return Abilities(
+                checksums=checksums and whole.checksum in evidence.checksums,
+                part_checksums=part_checksums and parted.checksum in in_parts.checksums,
+                etags=whole.etag in evidence.etags,
+                part_etags=parted.etag in in_parts.etags - evidence.etags,
+                copy_etags=copied.etag in in_parts.etags,
+            )
+
+    def _written(self, write: Callable[[bool], Word]) -> tuple[bool, Word]:
+        """Write with a checksum, and without one where the store doesn't take it."""
+        try:
+            return True, write(True)
+        except S3Error as ex:
+            if not _is_refusal(ex):
+                raise
+            return False, write(False)
+
+    def _put(self, name: str, *, checksummed: bool) -> Word:
+        self._bucket.put(name, _CONTENT, Digests.of(_CONTENT) if checksummed else None)
+        return self._found(name)
+
+    def _put_in_parts(self, name: str, *, checksummed: bool) -> Word:
+        bucket = self._bucket
+        upload_id = bucket.begin(name, checksummed=checksummed, locked=False)
+        try:
+            part = bucket.send(name, upload_id, 1, _CONTENT, checksummed=checksummed)
+            bucket.finish(name, upload_id, [part], checksummed=checksummed)
+        except S3Error:
+            with suppress(S3Error):
+                bucket.abort(name, upload_id)
+            raise
+        return self._found(name)
+
+    @contextmanager
+    def _encrypting(self, name: str) -> Iterator[None]:
+        """Tell a store that can't encrypt from one that can't store."""
+        try:
+            yield
+        except (S3Error, ServerError) as ex:
+            if not self._is_writable(name):
+                raise
+            code = ex.code if isinstance(ex, S3Error) else ex.status_code
+            raise ConfigurationError(
+                f"storage.encryption: {self._bucket.place} takes objects, but does not encrypt "
+                f"them by {self._configuration.encryption} ({code})"
+            ) from ex
+
+    def _is_writable(self, name: str) -> bool:
+        """Tell whether the store takes an object that isn't to be encrypted."""
+        if self._configuration.sse is None:
+            return False
+        with suppress(S3Error, ServerError):
+            self._bucket.put(name, _CONTENT, encrypted=False)
+            return True
+        return False
+
+    def _check_encryption(self, word: Word) -> None:
+        wanted = self._configuration.encryption
+        if wanted not in ("none", word.encryption):
+            raise ConfigurationError(
+                f"storage.encryption: {self._bucket.place} was asked to encrypt by {wanted} and "
+                f"did not (it says {word.encryption})"
+            )
+
+    def _check_range(self, name: str) -> None:
+        answer = self._bucket.get(name, 6, 9)
+        try:
+            if answer.status != 206 or answer.read() != _CONTENT[6:10]:
+                raise ConfigurationError(self._cannot("read a part of an object"))
+        finally:
+            answer.close()
+
+    def _found(self, name: str) -> Word:
+        word = self._bucket.head(name)
+        if word is None or word.size != len(_CONTENT):
+            raise BackendUnavailableError(
+                BACKEND, f"{self._bucket.place} does not have what was just stored"
+            )
+        return word
+
+    @contextmanager
+    def _required(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as ex:
+            if _is_refusal(ex):
+                raise ConfigurationError(self._cannot(what)) from ex
+            raise
+
+    def _cannot(self, what: str) -> str:
+        return (
+            f"storage.endpoint: {self._bucket.place} cannot {what}, so EventServer can't use it; "
+            "choose another store"
+        )
+
+    @contextmanager
+    def _removed(self, name: str) -> Iterator[None]:
+        """Remove an object afterwards, where that is allowed."""
+        try:
+            yield
+        except HTTPError:
+            raise  # a store that doesn't answer now won't remove it either
+        except BaseException:
+            self._bucket.discard(name)
+            raise
+        self._bucket.discard(name)
+
+
+def _is_refusal(ex: S3Error) -> bool:
+    """Tell whether the store understood and doesn't do such a thing."""
+    return (
+        ex.response.status in (400, 405, 501)
+        and ex.code not in ("RequestTimeout", "SlowDown")
+        and not is_damaged(ex)
+    )

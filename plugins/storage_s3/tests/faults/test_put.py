@@ -1,0 +1,125 @@
+"""A put that fails at the store or on the way: retried with a limit, acknowledged only if whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from eventserver_storage_s3 import S3Storage
+
+from eventserver_core.domain.digest import sha256_hex
+from eventserver_core.errors import BackendUnavailableError
+
+CONTENT = b"what somebody witnessed " * 1000
+KEY = f"media-{sha256_hex(CONTENT)}"
+SENT_ONCE_MORE = ("slow down", "drop", "lose")
+
+
+@pytest.mark.parametrize("fault", SENT_ONCE_MORE)
+@pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
+def test_a_put_survives_a_fault_that_passes(
+    proxied: S3Storage, storage: S3Storage, proxy: Any, kind: str, fault: str
+) -> None:
+    proxy.fail(kind, fault, times=2)
+    assert proxied.put(KEY, CONTENT).size == len(CONTENT)
+    assert b"".join(storage.read(KEY)) == CONTENT
+
+
+@pytest.mark.parametrize("fault", SENT_ONCE_MORE)
+@pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
+def test_a_put_gives_up_on_a_fault_that_stays(
+    proxied: S3Storage, proxy: Any, kind: str, fault: str
+) -> None:
+    proxy.fail(kind, fault)
+    with pytest.raises(BackendUnavailableError, match="storage=s3"):
+        proxied.put(KEY, CONTENT)
+    assert proxy.counts()[kind] == 3
+
+
+def test_an_object_that_the_store_cut_short_is_sent_again(
+    proxied: S3Storage, storage: S3Storage, proxy: Any
+) -> None:
+    proxy.fail("PUT object", "truncate", times=1)
+    assert proxied.put(KEY, CONTENT).size == len(CONTENT)
+    assert b"".join(storage.read(KEY)) == CONTENT
+
+
+def test_an_object_that_the_store_keeps_cutting_short_is_not_acknowledged(
+    proxied: S3Storage, proxy: Any
+) -> None:
+    proxy.fail("PUT object", "truncate")
+    with pytest.raises(BackendUnavailableError, match="something else than was sent"):
+        proxied.put(KEY, CONTENT)
+    assert proxy.counts()["PUT object"] == 2
+
+
+def test_an_object_that_was_left_cut_short_is_written_again_by_a_retry(
+    proxied: S3Storage, storage: S3Storage, proxy: Any
+) -> None:
+    proxy.fail("PUT object", "truncate")
+    with pytest.raises(BackendUnavailableError):
+        proxied.put(KEY, CONTENT)
+    proxy.heal()
+    assert proxied.put(KEY, CONTENT).size == len(CONTENT)
+    assert b"".join(storage.read(KEY)) == CONTENT
+
+
+def test_an_object_with_another_etag_than_its_bytes_have_is_not_acknowledged(
+    proxied: S3Storage, proxy: Any
+) -> None:
+    proxied.put(KEY, CONTENT)
+    proxy.fail("HEAD object", "wrong etag")
+    with pytest.raises(BackendUnavailableError, match="something else than was sent"):
+        proxied.put(KEY, CONTENT)
+    assert proxy.counts()["PUT object"] == 3
+
+
+def test_a_wrong_etag_that_passes_costs_one_more_put(
+    proxied: S3Storage, storage: S3Storage, proxy: Any
+) -> None:
+    proxied.put(KEY, CONTENT)
+    proxy.heal()
+    proxy.fail("HEAD object", "wrong etag", times=1)
+    proxied.put(KEY, CONTENT)
+    assert proxy.counts()["PUT object"] == 1
+    assert b"".join(storage.read(KEY)) == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
+def test_a_store_that_hangs_is_given_up_within_the_time_limit(
+    make_proxied: Callable[..., S3Storage], proxy: Any, monotonic: Callable[[], float], kind: str
+) -> None:
+    proxied = make_proxied(plugins__time_limit="6", s3__read_timeout="2", s3__max_retries="9")
+    proxy.fail(kind, "hang")
+    began = monotonic()
+    with pytest.raises(BackendUnavailableError, match="does not answer"):
+        proxied.put(KEY, CONTENT)
+    assert monotonic() - began < 12
+    assert 2 <= proxy.counts()[kind] <= 4
+
+
+def test_a_put_survives_a_request_that_hangs(
+    make_proxied: Callable[..., S3Storage], storage: S3Storage, proxy: Any
+) -> None:
+    proxied = make_proxied(s3__read_timeout="3")
+    proxy.fail("PUT object", "hang", times=1)
+    proxied.put(KEY, CONTENT)
+    assert b"".join(storage.read(KEY)) == CONTENT
+
+
+def test_what_is_there_already_is_not_sent_again(proxied: S3Storage, proxy: Any) -> None:
+    first = proxied.put(KEY, CONTENT)
+    proxy.heal()
+    assert proxied.put(KEY, CONTENT) == first
+    assert proxy.counts() == {"HEAD object": 1}
+
+
+@pytest.mark.parametrize("fault", ["garbage", "redirect"])
+@pytest.mark.parametrize("kind", ["HEAD object", "PUT object"])
+def test_an_answer_that_is_not_s3s_is_not_taken_for_one(
+    proxied: S3Storage, proxy: Any, kind: str, fault: str
+) -> None:
+    proxy.fail(kind, fault)
+    with pytest.raises(BackendUnavailableError, match="storage=s3"):
+        proxied.put(KEY, CONTENT)
