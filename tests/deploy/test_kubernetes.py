@@ -1,0 +1,229 @@
+"""The Kubernetes manifests: valid, restricted, without a secret, and true to the settings."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from eventserver_core.sections import ServerSettings
+from eventserver_core.settings.layers import variable_name
+from tests.deploy.files import (
+    DEPLOY,
+    IMAGE,
+    KUBERNETES,
+    PINNED,
+    VERSION,
+    container,
+    manifest,
+    manifests,
+    pod,
+    pod_configuration,
+    routes,
+    secret_names,
+    workloads,
+)
+
+KUBERNETES_VERSION = "1.37"
+OBJECTS = [(m["kind"], m["metadata"]["name"]) for m in manifests()]
+ROLES = sorted(workloads())
+SIZES = {"m": "0.001", "": "1", "Ki": str(2**10), "Mi": str(2**20), "Gi": str(2**30)}
+UNITS = {name: Decimal(size) for name, size in SIZES.items()}
+
+
+def _quantity(text: str) -> Decimal:
+    found = re.fullmatch(r"([0-9.]+)(m|Ki|Mi|Gi|)", text)
+    assert found, text
+    return Decimal(found[1]) * UNITS[found[2]]
+
+
+def _labels(role: str) -> set[tuple[str, str]]:
+    return set(workloads()[role]["spec"]["template"]["metadata"]["labels"].items())
+
+
+def _selected(selector: dict[str, str]) -> set[str]:
+    return {role for role in ROLES if set(selector.items()) <= _labels(role)}
+
+
+@pytest.mark.parametrize(("kind", "name"), OBJECTS)
+def test_an_object_is_valid(kind: str, name: str) -> None:
+    kubernetes_validate.validate(manifest(kind, name), KUBERNETES_VERSION, strict=True)
+
+
+def test_every_file_is_applied() -> None:
+    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text("utf-8"))
+    files = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
+    assert sorted(listed["resources"]) == sorted(files)
+    assert listed["namespace"] == manifest("Namespace", "eventserver")["metadata"]["name"]
+    assert listed["images"] == [{"name": "eventserver", "newTag": VERSION}]
+    (generated,) = listed["configMapGenerator"]
+    for file in generated["files"]:
+        assert (KUBERNETES / file).is_file()
+    for role in ROLES:
+        named = [volume["configMap"] for volume in pod(role)["volumes"] if "configMap" in volume]
+        assert named == [{"name": generated["name"]}]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_setting_is_known_and_production_accepts_it(role: str) -> None:
+    configuration = pod_configuration(role)
+    assert configuration.settings.is_production
+    chosen = configuration.plugins.chosen
+    assert (chosen["storage"], chosen["chain"], chosen["ratelimit"]) == ("s3", "evm", "redis")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_secret_comes_by_reference(role: str) -> None:
+    names = secret_names(pod_configuration(role).settings)
+    for entry in container(role)["env"]:
+        if entry["name"] in names:
+            assert set(entry) == {"name", "valueFrom"}, entry["name"]
+            assert set(entry["valueFrom"]) == {"secretKeyRef"}
+    written = tomllib.loads((KUBERNETES / "config" / "default.toml").read_text("utf-8"))
+    in_file = {variable_name(name, key) for name, keys in written.items() for key in keys}
+    assert not in_file & names
+
+
+def test_no_secret_is_among_the_files_and_each_is_described() -> None:
+    assert not [name for kind, name in OBJECTS if kind == "Secret"]
+    page = (DEPLOY / "README.md").read_text("utf-8")
+    for role in ROLES:
+        for entry in container(role)["env"]:
+            if "valueFrom" in entry:
+                reference = entry["valueFrom"]["secretKeyRef"]
+                assert f"generic {reference['name']}" in page
+                assert f"--from-file={reference['key']}=" in page
+        for volume in pod(role)["volumes"]:
+            if "secret" in volume:
+                assert f"generic {volume['secret']['secretName']}" in page
+
+
+def test_only_workers_hold_the_accounts_key() -> None:
+    account = {variable_name("blockchain", key) for key in ("account_key", "account_key_file")}
+    for role in ROLES:
+        names = {entry["name"] for entry in container(role)["env"]}
+        secrets = {v["secret"]["secretName"] for v in pod(role)["volumes"] if "secret" in v}
+        assert bool(names & account) == (role == "worker")
+        assert ("eventserver-account" in secrets) == (role == "worker")
+        assert ("eventserver-signing" in secrets) == (role == "api")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_file_that_a_setting_names_is_mounted(role: str) -> None:
+    mounted = [mount["mountPath"] for mount in container(role)["volumeMounts"]]
+    for entry in container(role)["env"]:
+        if entry["name"].endswith("_FILE"):
+            assert entry["value"].rpartition("/")[0] in mounted
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_pod_is_restricted(role: str) -> None:
+    specification, inside = pod(role), container(role)
+    assert specification["automountServiceAccountToken"] is False
+    assert specification["enableServiceLinks"] is False
+    assert specification["serviceAccountName"] == "eventserver"
+    context = specification["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] == 10001
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert inside["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(specification)
+    writable = {m["mountPath"] for m in inside["volumeMounts"] if not m.get("readOnly")}
+    assert writable == {"/tmp", "/var/lib/eventserver"}  # noqa: S108 - a path in the container
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_volumes_and_mounts_are_the_same(role: str) -> None:
+    mounts = [mount["name"] for mount in container(role)["volumeMounts"]]
+    assert sorted(mounts) == sorted(volume["name"] for volume in pod(role)["volumes"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_container_asks_for_no_more_than_it_may_have(role: str) -> None:
+    resources = container(role)["resources"]
+    assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory"}
+    for name, asked in resources["requests"].items():
+        assert _quantity(asked) <= _quantity(resources["limits"][name])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_image_is_pinned(role: str) -> None:
+    assert container(role)["image"] == IMAGE
+    assert PINNED.fullmatch(IMAGE)
+
+
+def test_probes_ask_what_the_application_serves() -> None:
+    inside = container("api")
+    paths = {}
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = inside[name]["httpGet"]
+        paths[name] = asked["path"]
+        assert asked["port"] in {port["name"] for port in inside["ports"]}
+    assert set(paths.values()) <= routes()
+    assert paths["readinessProbe"] == "/health/ready"
+    assert paths["livenessProbe"] == paths["startupProbe"] == "/health/live"
+
+
+def test_the_service_leads_to_the_port_that_is_listened_on() -> None:
+    service = manifest("Service", "eventserver-api")["spec"]
+    (port,) = service["ports"]
+    (listened,) = container("api")["ports"]
+    assert port["targetPort"] == listened["name"]
+    assert listened["containerPort"] == pod_configuration("api").settings[ServerSettings].port
+    assert _selected(service["selector"]) == {"api"}
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_selectors_match_their_own_pods(role: str) -> None:
+    def matches(found: dict[str, Any]) -> bool:
+        return _selected(found["matchLabels"]) == {role}
+
+    specification = workloads()[role]["spec"]
+    assert matches(specification["selector"])
+    budget = manifest("PodDisruptionBudget", f"eventserver-{role}")["spec"]
+    assert matches(budget["selector"])
+    assert budget["maxUnavailable"] == 1
+    for spread in specification["template"]["spec"]["topologySpreadConstraints"]:
+        assert matches(spread["labelSelector"])
+
+
+def test_network_policies_match_a_role_each() -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests() if "Policy" in m["kind"]}
+    assert policies.pop("nobody")["podSelector"] == {}
+    selected = {n: _selected(p["podSelector"]["matchLabels"]) for n, p in policies.items()}
+    assert selected == {
+        "names": set(ROLES),
+        "api": {"api"},
+        "worker": {"worker"},
+        "migration": {"migrate"},
+    }
+    assert [name for name, policy in policies.items() if "ingress" in policy] == ["api"]
+
+
+def test_the_autoscaler_moves_the_api() -> None:
+    scaler = manifest("HorizontalPodAutoscaler", "eventserver-api")["spec"]
+    target = scaler["scaleTargetRef"]
+    found = manifest(target["kind"], target["name"])
+    assert target["apiVersion"] == found["apiVersion"]
+    assert "replicas" not in found["spec"], "each apply would undo what the autoscaler did"
+    assert 2 <= scaler["minReplicas"] < scaler["maxReplicas"]
+
+
+def test_an_instance_has_the_time_to_drain() -> None:
+    server = pod_configuration("api").settings[ServerSettings]
+    assert server.drain_delay > 0
+    grace = pod("api")["terminationGracePeriodSeconds"]
+    assert grace > server.drain_delay + server.graceful_timeout
+
+
+def test_a_worker_takes_over_from_another() -> None:
+    assert workloads()["worker"]["spec"]["replicas"] == 2
