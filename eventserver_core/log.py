@@ -105,6 +105,8 @@ def configure(level: str, format_: str) -> None:
                 "everett": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
                 "peewee": {"level": "WARNING"},
+                # it tells of every retry, with addresses; plugins tell what came of it
+                "urllib3": {"level": "ERROR"},
             },
         }
     )

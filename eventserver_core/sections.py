@@ -118,7 +118,7 @@ class DatabaseSettings(Section, name="database"):
 
     url: str = option(
         "",
-        secret=False,
+        address=True,
         environment_variable="DATABASE_URL",
         doc="Such as postgresql://user:password@host/name; empty is a SQLite file in the data "
         "directory.",
@@ -152,14 +152,14 @@ class StorageSettings(Section, name="storage"):
     )
     region: str = option("us-east-1", doc="The S3 region.")
     bucket: str = option("eventserver-storage", doc="The S3 bucket.")
-    endpoint: str = option("", doc="The S3 server's address; empty is Amazon's own.")
+    endpoint: str = option("", address=True, doc="The S3 server's address; empty is Amazon's own.")
     encryption: str = option("", doc="The S3 server-side encryption.")
 
 
 class RedisSettings(Section, name="redis"):
     """Where the counters are, for backends that use Redis."""
 
-    url: str = option("redis://127.0.0.1:6379", doc="The server's address.")
+    url: str = option("redis://127.0.0.1:6379", address=True, doc="The server's address.")
     pool_size: int = option(
         "10", parser=parse_count, expected=COUNT, doc="The most connections a process opens."
     )
@@ -181,10 +181,7 @@ class SecuritySettings(Section, name="security"):
         doc="A limit of its own for sending events, as CALLS/SECONDS; empty shares the plain one.",
     )
     rate_limit_reads: Rate | None = option(
-        "",
-        parser=parse_optional_rate,
-        expected=RATE,
-        doc="The same for reading records and evidence packages.",
+        "", parser=parse_optional_rate, expected=RATE, doc="The same for records and evidence."
     )
     rate_limit_challenges: Rate | None = option(
         "",
@@ -194,6 +191,12 @@ class SecuritySettings(Section, name="security"):
     )
     rate_limit_admin: Rate | None = option(
         "", parser=parse_optional_rate, expected=RATE, doc="The same for what only admins may do."
+    )
+    rate_limit_public: Rate | None = option(
+        "1200/60",
+        parser=parse_optional_rate,
+        expected=RATE,
+        doc="The same for verifying and for proofs, counted by address.",
     )
     rate_limit_unit_size: int = option(
         "10485760",
@@ -292,10 +295,10 @@ class AnchoringSettings(Section, name="anchoring"):
         doc="How often an anchor that is not final yet is looked at.",
     )
     lease_duration: float = option(
-        "30",
+        "60",
         parser=parse_seconds,
         expected=SECONDS,
-        doc="How long a worker that went silent keeps others out.",
+        doc="How long a silent worker keeps others out; twice plugins.time_limit at least.",
     )
     retry_max_delay: float = option(
         "300",

@@ -12,7 +12,7 @@ from typing import Any, cast
 import falcon
 
 from eventserver_core.backends.auth import AuthBackend
-from eventserver_core.backends.chain import ChainBackend
+from eventserver_core.backends.chain import ChainBackend, UsesAccount
 from eventserver_core.backends.guard import GuardedBackend
 from eventserver_core.backends.provisioning import ProvisioningBackend
 from eventserver_core.backends.ratelimit import DependsOnService, Quota, RateLimiter
@@ -24,9 +24,10 @@ from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import LeaseRepository
 from eventserver_core.db.migrate import Migrations
 from eventserver_core.domain import instant
-from eventserver_core.errors import ConfigurationError
+from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_core.http.app import HttpOptions, create_app
 from eventserver_core.http.middleware.limit_rate import RateLimits
+from eventserver_core.log import get_logger
 from eventserver_core.plugins import PROTOCOLS, Plugins
 from eventserver_core.sections import (
     CORE_SECTIONS,
@@ -41,15 +42,19 @@ from eventserver_core.sections import (
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
 from eventserver_core.services.chain_answers import ChainAnswers
 from eventserver_core.services.evidence import EvidenceArchive
-from eventserver_core.services.health import CheckHealth
+from eventserver_core.services.health import Anchoring, CheckHealth
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents, IngestLimits
 from eventserver_core.services.verification import Verifications
 from eventserver_core.services.worker import Worker
 from eventserver_core.settings import Settings, Sources
 
+_log = get_logger()
+
 _LATE_AFTER_BATCHES = 10
 """A server is degraded when an event waits this many times the longest age of a batch."""
+_READINESS_REMEMBERED_FOR = 3.0
+"""Seconds; an orchestrator asks every instance, and asking storage may cost money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +108,17 @@ def prepare_schema(database: Database) -> None:
     Raises:
         ConfigurationError: another database's schema is behind.
     """
-    migrations = Migrations(database)
     if database.is_sqlite:
-        migrations.up()
-    elif pending := migrations.pending():
-        raise ConfigurationError(
-            f"database: {len(pending)} migrations are pending; run: eventserver migrate up"
-        )
+        Migrations(database).up()
+    elif pending := _pending(database):
+        raise ConfigurationError(pending)
+
+
+def _pending(database: Database) -> str | None:
+    names = Migrations(database).pending()
+    if not names:
+        return None
+    return f"database: {len(names)} migrations are pending; run: eventserver migrate up"
 
 
 class Services:
@@ -166,9 +175,12 @@ class Services:
         """Looks hashes up and makes proofs."""
         # whoever verifies waits for an answer; the worker can be patient with a slow node
         time_limit = self.settings[BlockchainSettings].verify_time_limit
-        chain = cast("ChainBackend", self._guarded("chain", self._bare("chain"), time_limit))
-        answers = ChainAnswers(chain, self.batches, instant.now)
+        answers = ChainAnswers(self.chain_within(time_limit), self.batches, instant.now)
         return Verifications(self.events, self.batches, answers, instant.now)
+
+    def chain_within(self, seconds: float) -> ChainBackend:
+        """Return the chain's backend with a time limit of its own for each call."""
+        return cast("ChainBackend", self._guarded("chain", self._bare("chain"), seconds))
 
     def load_backends(self) -> None:
         """Make every backend now.
@@ -184,6 +196,34 @@ class Services:
                 faults += ex.faults
         if faults:
             raise ConfigurationError(faults)
+
+    def check_schema(self) -> None:
+        """Find out whether the database has the schema; a file gets it by itself.
+
+        Raises:
+            BackendUnavailableError: migrations are pending.
+        """
+        if not self.database.is_sqlite and (pending := _pending(self.database)):
+            raise BackendUnavailableError("database", pending.removeprefix("database: "))
+
+    def require_account(self) -> None:
+        """Make sure that there is an account to anchor with, where the chain needs one.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if not isinstance(self.chain, UsesAccount):
+            return
+        try:
+            status = self.chain.account_status()
+        except BackendUnavailableError as ex:
+            _log.warning("account_not_looked_up", error=str(ex))
+            return
+        if status.account is None:
+            raise ConfigurationError(
+                "blockchain.account_key, blockchain.account_key_file: missing; a worker signs "
+                "with the account's key (instances of the API need none)"
+            )
 
     def checks(self) -> dict[str, Callable[[], None]]:
         """Return what finds out whether each dependency answers, by the name callers see."""
@@ -218,6 +258,7 @@ class Services:
             verifications=self.verifications,
             archive=EvidenceArchive(self.storage, self.verifications),
             health=self.health(),
+            readiness=self.readiness(),
             draining=draining,
             limiter=self.limiter,
             options=HttpOptions(
@@ -231,8 +272,20 @@ class Services:
         )
 
     def health(self) -> CheckHealth:
-        """Return what asks every dependency that events need."""
+        """Return what asks every dependency that events have."""
         late_after = self.settings[AnchoringSettings].batch_max_age * _LATE_AFTER_BATCHES
+        checks, needed = self._dependencies()
+        return CheckHealth(
+            checks, needed, instant.now, Anchoring(self.batches, timedelta(seconds=late_after))
+        )
+
+    def readiness(self) -> CheckHealth:
+        """Return what asks only the dependencies without which events can't be taken."""
+        checks, needed = self._dependencies()
+        wanted = {name: check for name, check in checks.items() if name in needed}
+        return CheckHealth(wanted, needed, instant.now, remembered_for=_READINESS_REMEMBERED_FOR)
+
+    def _dependencies(self) -> tuple[dict[str, Callable[[], None]], frozenset[str]]:
         checks = self.checks()
         del checks["provisioning"]  # an event needs no new relay
         needed = {"storage", "database", "auth"}
@@ -241,13 +294,7 @@ class Services:
             checks[dependency.name] = checks.pop("ratelimit")
             if dependency.needed:
                 needed.add(dependency.name)
-        return CheckHealth(
-            checks,
-            frozenset(needed),
-            self.batches,
-            timedelta(seconds=late_after),
-            instant.now,
-        )
+        return checks, frozenset(needed)
 
     def worker(self) -> Worker:
         """Return the anchoring worker."""
@@ -258,12 +305,20 @@ class Services:
             follow_interval=timedelta(seconds=section.follow_interval),
             max_delay=timedelta(seconds=section.retry_max_delay),
         )
+        leases = LeaseRepository(self.database)
+        duration = timedelta(seconds=section.lease_duration)
         return Worker(
-            AnchorBatches(self.chain, self.batches, limits, instant.now),
-            LeaseRepository(self.database),
+            AnchorBatches(
+                self.chain,
+                self.batches,
+                limits,
+                instant.now,
+                lambda lease: leases.renew(lease, duration, instant.now()),
+            ),
+            leases,
             self.certificates,
             section.poll_interval,
-            timedelta(seconds=section.lease_duration),
+            duration,
             instant.now,
         )
 
@@ -288,6 +343,7 @@ def _rate_limits(security: SecuritySettings, max_body_size: int) -> RateLimits:
         "reads": security.rate_limit_reads,
         "challenges": security.rate_limit_challenges,
         "admin": security.rate_limit_admin,
+        "public": security.rate_limit_public,
     }
     return RateLimits(
         plain=Quota("default", security.rate_limit_per_minute, 60),

@@ -78,13 +78,21 @@ class ChainBackend(Protocol):
             BackendUnavailableError: it may or may not have been sent; a retry is safe.
         """
 
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         """Return the receipt, or None where the transaction is in no block (yet, or any longer).
 
-        A receipt MUST be of a transaction that holds this very root.
+        A receipt MUST be of a transaction that holds this very root. Where it was found before,
+        None means that the chain took that block back: a backend whose node is behind, or has
+        forgotten, MUST NOT answer so.
+
+        Args:
+            transaction: which.
+            known: where this transaction was found before.
 
         Raises:
-            BackendUnavailableError: the chain can't be asked now.
+            BackendUnavailableError: the chain can't be asked now, or can't tell.
         """
 
     def check(self) -> None:
@@ -106,7 +114,7 @@ class AccountStatus:
         finalized: the newest final block's number; None where the chain knows none.
         account: the address; None where no key was given.
         balance: what it has.
-        anchor_cost: what one anchor costs at the present fees.
+        anchor_cost: the most that one anchor may cost now.
         contract: the anchoring contract's address; None where there is none.
     """
 

@@ -162,7 +162,9 @@ class FileLedger:
             sync_directory(self._path.parent)
             self._catch_up(locks=False)
 
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         """Return the receipt of a root's entry; see ``ChainBackend.find``.
 
         Raises:

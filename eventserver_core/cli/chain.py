@@ -13,6 +13,9 @@ from eventserver_core.cli.context import CommandContext, pass_command_context
 from eventserver_core.errors import ConfigurationError
 
 _WEI_IN_ETHER = 10**18
+_STATUS_SECONDS = 30.0
+_DEPLOY_SECONDS = 120.0
+"""Some chains make a block every twelve seconds, and not every one takes a transaction."""
 
 
 @click.group("chain")
@@ -52,7 +55,7 @@ def deploy(context: CommandContext, yes: bool, as_json: bool) -> None:
             abort=True,
             err=True,
         )
-    deployed = backend.deploy_contract()
+    deployed = _backend(context, _DEPLOY_SECONDS).deploy_contract()
     if as_json:
         click.echo(json.dumps(asdict(deployed), indent=2))
         return
@@ -60,17 +63,18 @@ def deploy(context: CommandContext, yes: bool, as_json: bool) -> None:
     click.echo(f"transaction:          {deployed.transaction_hash}")
     click.echo(f"block:                {deployed.block_number}")
     click.echo(f"gas used:             {deployed.gas_used}")
-    click.echo(f"To use it, set blockchain.contract = {deployed.address}", err=True)
+    click.echo(f'To use it, set blockchain.contract = "{deployed.address}"', err=True)
 
 
-def _backend(context: CommandContext) -> UsesAccount:
+def _backend(context: CommandContext, seconds: float = _STATUS_SECONDS) -> UsesAccount:
     from eventserver_core.wiring import Services
 
     services = Services(context.configuration)
-    if not isinstance(services.chain, UsesAccount):
+    chain = services.chain_within(seconds)
+    if not isinstance(chain, UsesAccount):
         name = services.plugins.chosen["chain"]
         raise ConfigurationError(f"plugins.chain = {name}: this chain has no account to look after")
-    return services.chain
+    return chain
 
 
 def _lines(found: AccountStatus) -> list[tuple[str, str]]:
@@ -83,7 +87,7 @@ def _lines(found: AccountStatus) -> list[tuple[str, str]]:
         ("finalized", "-" if found.finalized is None else f"{found.finalized} ({lag})"),
         ("account", found.account or "- (no key is set)"),
         ("balance", _ether(found.balance)),
-        ("an anchor costs", _ether(found.anchor_cost)),
+        ("an anchor costs up to", _ether(found.anchor_cost)),
         ("pays for anchors", anchors),
         ("contract", found.contract or "- (the data of a transaction to itself)"),
     ]

@@ -55,7 +55,10 @@ def command(context: CommandContext, as_json: bool) -> None:
 
 def _ask(services: Services) -> dict[str, str | None]:
     """Return why each backend doesn't answer, or None where it does."""
-    return {name: _reach(check) for name, check in services.checks().items()}
+    reached = {name: _reach(check) for name, check in services.checks().items()}
+    if reached["database"] is None:
+        reached["database"] = _reach(services.check_schema)
+    return reached
 
 
 def _reach(check: Callable[[], None]) -> str | None:

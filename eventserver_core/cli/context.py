@@ -53,13 +53,18 @@ class CommandContext:
 pass_command_context = click.make_pass_decorator(CommandContext)
 
 
+def printable(text: str) -> str:
+    """Return text that can't move the cursor or recolour the terminal; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def fail(error: EventServerError) -> NoReturn:
     """Say what is wrong on standard error, and end with the status that tells what kind it is."""
     if isinstance(error, ConfigurationError):
         click.secho("The settings are at fault:", fg="red", err=True)
         for fault in error.faults:
-            click.echo(f"  - {fault}", err=True)
+            click.echo(f"  - {printable(fault)}", err=True)
         sys.exit(EXIT_CONFIGURATION)
     click.secho(f"{error.code}: ", fg="red", err=True, nl=False)
-    click.echo(str(error), err=True)
+    click.echo(printable(str(error)), err=True)
     sys.exit(EXIT_FAILURE)

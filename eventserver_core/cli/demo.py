@@ -83,7 +83,7 @@ def command(output: Path, real: bool, keep: bool) -> None:
         _clean_up(folder, keep)
         raise
     _clean_up(folder, keep)
-    steps = next_steps(evidence)
+    steps = next_steps(evidence, chain_is_gone=real)
     if keep:
         steps.append((f"ls {folder}", "what the server kept, its log, and the forged evidence"))
     say.end(f"Every step held, in {time.monotonic() - started:.1f} seconds.", steps)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from eventserver_core.cli.context import printable
+
 
 def make_table(*columns: str, title: str | None = None) -> Table:
     """Return an empty table whose cells are folded, never cut off."""
@@ -16,4 +18,4 @@ def make_table(*columns: str, title: str | None = None) -> Table:
 
 def plain(text: str) -> Text:
     """Return text that can't be markup, and can't move the cursor or recolour the terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return Text(printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}"))

@@ -172,7 +172,12 @@ def _ask_chain(rpc_url: str, proof: Mapping[str, Any]) -> Step:
     except ConfigurationError:
         return Step("chain", Outcome.MISSING, missing)
     root = bytes.fromhex(proof["merkle"]["root"])
-    return plugins.check_anchor(anchor, root, rpc_url) or Step("chain", Outcome.MISSING, missing)
+    try:
+        step = plugins.check_anchor(anchor, root, rpc_url)
+    except Exception as ex:  # noqa: BLE001 - a plugin's fault says nothing about the evidence
+        detail = f"not asked: the plugin for chain = {anchor.chain} failed: {type(ex).__name__}"
+        return Step("chain", Outcome.MISSING, detail)
+    return step or Step("chain", Outcome.MISSING, missing)
 
 
 def _print(report: Report, as_json: bool) -> None:

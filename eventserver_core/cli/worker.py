@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eventserver_core.cli.context import CommandContext, pass_command_context
+from eventserver_core.cli.context import CommandContext, pass_command_context, printable
 from eventserver_core.domain.instant import format_rfc3339
 
 _PARENT_POLL_SECONDS = 1.0
@@ -33,6 +33,7 @@ def command(
     if status:
         _print_status(context, as_json)
         return
+    context.services.require_account()
     worker = context.services.worker()
     if once:
         worker.run_until_idle()
@@ -64,4 +65,4 @@ def _print_status(context: CommandContext, as_json: bool) -> None:
         return
     click.echo(f"events not anchored yet: {backlog.waiting}")
     click.echo(f"the oldest came in at:   {oldest or '-'}")
-    click.echo(f"last error:              {backlog.last_error or '-'}")
+    click.echo(f"last error:              {printable(backlog.last_error or '-')}")

@@ -37,6 +37,12 @@ class BatchRecord:
     anchor: Anchor | None
     confirmations: int | None
 
+    def anchor_of(self, transaction: AnchorTransaction) -> Anchor | None:
+        """Return where this transaction was found before; None where it wasn't."""
+        if self.anchor and transaction.transaction_hash in (None, self.anchor.transaction_hash):
+            return self.anchor
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class AnchorLoss:
@@ -92,6 +98,12 @@ class BatchRepository:
             first = oldest.first(database)
             count = waiting.limit(limit).count(database)
         return count, first.received_at if first else None
+
+    def waiting_batches(self) -> int:
+        """Return how many batches are in no block."""
+        query = Batch.select().where(_OPEN, Batch.state == BATCHED)
+        with self._database.session() as database:
+            return int(query.count(database))
 
     def seal(self, lease: HeldLease, limit: int, now: datetime) -> BatchRecord | None:
         """Seal the events that came first into a batch, in one transaction.

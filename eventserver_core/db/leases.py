@@ -14,6 +14,8 @@ from eventserver_core.db.connection import Database
 from eventserver_core.db.models import Lease
 from eventserver_core.errors import LeaseLostError
 
+_LOST = "the lease {} has gone to another worker"
+
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
@@ -68,6 +70,15 @@ class LeaseRepository:
             row = Lease.select().where(Lease.name == name).get(database)
             return HeldLease(name, holder, row.token)
 
+    def renew(self, lease: HeldLease, duration: timedelta, now: datetime) -> None:
+        """Make sure that a lease lasts for at least half of its duration.
+
+        Raises:
+            LeaseLostError: another worker has it.
+        """
+        if self.acquire(lease.name, lease.holder, duration, now) != lease:
+            raise LeaseLostError(_LOST.format(lease.name))
+
     def release(self, lease: HeldLease, now: datetime) -> None:
         """Give a lease back early; nothing happens if it was lost already."""
         with self._database.transaction() as database:
@@ -89,4 +100,4 @@ def require(database: Any, lease: HeldLease) -> None:
         .execute(database)
     )
     if not held:
-        raise LeaseLostError(f"the lease {lease.name} has gone to another worker")
+        raise LeaseLostError(_LOST.format(lease.name))

@@ -22,6 +22,7 @@ from psycopg import pq
 
 from eventserver_core.db.postgresql_url import read_url
 from eventserver_core.errors import BackendUnavailableError
+from eventserver_core.log import get_logger
 
 _T = TypeVar("_T")
 
@@ -31,6 +32,9 @@ _TRUSTED_SECONDS = 30.0
 _KEPT_SECONDS = 300.0
 _GRACE_SECONDS = 5.0
 _LOCK_PAUSE_SECONDS = 0.2
+_LOCK_SECONDS = 600.0
+_TELL_SECONDS = 5.0
+_log = get_logger()
 
 
 class Connection(psycopg.Connection[Any]):
@@ -238,11 +242,31 @@ class PooledPostgreSQL(PostgresqlDatabase):
                 "'idle_in_transaction_session_timeout')"
             )
             # asked again and again: a statement that waits would hold up who waits for all others
-            while not self._ask("SELECT pg_try_advisory_lock(%s)", lock):
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            yield
+            self._lock_within(_LOCK_SECONDS, lock)
+            try:
+                yield
+            finally:
+                # a pooler may keep the session that we only seem to end
+                with suppress(psycopg.Error):
+                    connection.execute(f"SELECT pg_advisory_unlock({lock:d}); RESET ALL")
         finally:
             connection.close()
+
+    def _lock_within(self, seconds: float, lock: int) -> None:
+        began = time.monotonic()
+        told = False
+        while not self._ask("SELECT pg_try_advisory_lock(%s)", lock):
+            waited = time.monotonic() - began
+            if waited > seconds:
+                raise BackendUnavailableError(
+                    "database",
+                    f"somebody else has been migrating for {seconds:g} s; see pg_locks for who "
+                    "holds an advisory lock",
+                )
+            if waited > _TELL_SECONDS and not told:
+                told = True
+                _log.warning("migration_waits", why="somebody else is migrating")
+            time.sleep(_LOCK_PAUSE_SECONDS)
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses."""

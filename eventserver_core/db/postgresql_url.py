@@ -98,6 +98,8 @@ def _with_limits(parameters: dict[str, Any], timeout: float, statement: float) -
     }
     options = [f"-c {name}={_milliseconds(value)}" for name, value in on_server.items()]
     # the server goes by the last word
+    # where it is off, what was acknowledged may be gone after a crash of the server
+    options.append("-c synchronous_commit=on")
     options.append(str(parameters.get("options", "")))
     return ours | parameters | {"options": " ".join(options).strip()}
 

@@ -17,13 +17,17 @@ def program() -> str:
     return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
 
 
-def next_steps(evidence: Path) -> list[tuple[str, str]]:
+def next_steps(evidence: Path, *, chain_is_gone: bool) -> list[tuple[str, str]]:
     """Return commands with what they are for.
 
     Args:
         evidence: the ZIP that the demo left.
+        chain_is_gone: whether it was anchored on a chain that ended with the demo.
     """
-    steps = [(f"{program()} verify {evidence}", "check the evidence yourself, offline")]
+    what = "check the evidence yourself, offline"
+    if chain_is_gone:
+        what = "check all of the evidence but the chain, which is gone: incomplete"
+    steps = [(f"{program()} verify {evidence}", what)]
     if Path("examples", "serve.py").is_file():
         serve = "leave a server running, with a certificate and curl lines to try it"
         steps.append(("make serve", serve))

@@ -183,4 +183,8 @@ def _chain_step(proof: Mapping[str, Any], ask_chain: ChainCheck | None) -> Step:
     if proof["anchor"]["chain"] == "ledger":
         detail = "not asked: the embedded ledger shows what its server said, and nothing more"
         return Step("chain", Outcome.SKIPPED, detail)
-    return Step("chain", Outcome.MISSING, "the chain was not asked; give a node's address")
+    return Step(
+        "chain",
+        Outcome.MISSING,
+        "the chain was not asked: that needs a node's address, --rpc-url URL",
+    )

@@ -25,6 +25,7 @@ class Access:
 
 
 ANYONE = Access()
+PUBLIC = Access(route_class="public")
 CHALLENGED = Access(route_class="challenges")
 SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), "events")
 HOLDERS = Access(frozenset(Role), "reads")

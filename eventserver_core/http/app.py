@@ -71,6 +71,7 @@ def create_app(
     verifications: Verifications,
     archive: EvidenceArchive,
     health: CheckHealth,
+    readiness: CheckHealth,
     draining: Callable[[], bool],
     limiter: RateLimiter,
     options: HttpOptions,
@@ -105,7 +106,7 @@ def create_app(
         "/.well-known/jwks.json": KeySetResource(identities),
         "/health": HealthResource(health),
         "/health/live": LivenessResource(),
-        "/health/ready": ReadinessResource(health, draining),
+        "/health/ready": ReadinessResource(readiness, draining),
     }
     for template, resource in routes.items():
         app.add_route(template, resource)

@@ -12,6 +12,7 @@ import falcon
 from eventserver_core.domain.canonical import pointer
 from eventserver_core.errors import (
     AuthenticationError,
+    BackendContractError,
     BackendUnavailableError,
     ClockSkewError,
     ConflictError,
@@ -107,7 +108,9 @@ def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _par
         members["errors"] = [{"pointer": f.pointer, "detail": scrub(f.detail)} for f in ex.faults]
     detail = str(ex)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        _log.error("backend_unavailable", error=str(ex), exc_info=ex.__cause__)
+        # where a plugin broke its promise its author wants to see how; an outage explains itself
+        cause = ex.__cause__ if isinstance(ex, BackendContractError) else None
+        _log.error("backend_unavailable", error=str(ex), exc_info=cause)
         backend = getattr(ex, "backend", "storage").partition("=")[0]
         detail = f"{backend} is not available now; the same request may succeed later"
         resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))

@@ -20,6 +20,7 @@ from eventserver_core.log import get_logger
 
 _FIRST_DELAY = 1.0
 _DAY = timedelta(days=1)
+_MAX_DOUBLINGS = 20
 _log = get_logger()
 
 
@@ -48,6 +49,8 @@ class AnchorBatches:
         batches: the batches' rows.
         limits: when to seal, how patient to be.
         clock: tells the time.
+        renew: makes sure, before each call of the chain, that the lease lasts for it; raises
+            LeaseLostError where another worker has it.
     """
 
     def __init__(
@@ -56,14 +59,19 @@ class AnchorBatches:
         batches: BatchRepository,
         limits: AnchoringLimits,
         clock: Callable[[], datetime],
+        renew: Callable[[HeldLease], None] = lambda _lease: None,
     ) -> None:
         self._chain = chain
         self._batches = batches
         self._limits = limits
         self._clock = clock
+        self._renew = renew
 
     def seal_batch(self, lease: HeldLease) -> BatchRecord | None:
         """Seal the next batch, if enough events wait or one has waited long enough.
+
+        What is long enough doubles with each batch that is in no block yet: while nothing can be
+        anchored events gather in few batches, each of which costs an anchor later.
 
         Raises:
             LeaseLostError: another worker has taken over.
@@ -72,12 +80,16 @@ class AnchorBatches:
         count, oldest = self._batches.unsealed(self._limits.max_events)
         if oldest is None:
             return None
-        if count < self._limits.max_events and now - oldest < self._limits.max_age:
+        if count < self._limits.max_events and now - oldest < self._patience():
             return None
         batch = self._batches.seal(lease, self._limits.max_events, now)
         if batch is not None:
             _log.info("batch_sealed", batch=batch.id, events=batch.size, root=batch.root_hex)
         return batch
+
+    def _patience(self) -> timedelta:
+        waiting = min(self._batches.waiting_batches(), _MAX_DOUBLINGS)
+        return max(self._limits.max_age, min(self._limits.max_age * (1 << waiting), _DAY))
 
     def due(self) -> list[BatchRecord]:
         """Return the batches that want looking after now."""
@@ -92,7 +104,7 @@ class AnchorBatches:
             LeaseLostError: another worker has taken over.
         """
         try:
-            receipt = self._look(lease, batch) or self._publish(lease, batch)
+            self._advance(lease, batch)
         except LeaseLostError:
             raise
         except Exception as ex:  # noqa: BLE001 - one batch must never stop all others
@@ -106,7 +118,9 @@ class AnchorBatches:
                 error=str(ex),
                 exc_info=None if isinstance(ex, EventServerError) else ex,
             )
-            return
+
+    def _advance(self, lease: HeldLease, batch: BatchRecord) -> None:
+        receipt = self._look(lease, batch) or self._publish(lease, batch)
         next_look = self._clock() + self._limits.follow_interval
         if receipt is None:
             self._batches.postpone(lease, batch.id, None, next_look)
@@ -125,7 +139,8 @@ class AnchorBatches:
 
     def _look(self, lease: HeldLease, batch: BatchRecord) -> AnchorReceipt | None:
         for transaction in reversed(self._batches.transactions(batch.id)):
-            receipt = self._chain.find(transaction)
+            self._renew(lease)
+            receipt = self._chain.find(transaction, batch.anchor_of(transaction))
             if receipt is not None:
                 return receipt
         if batch.state == ANCHORED:
@@ -136,9 +151,11 @@ class AnchorBatches:
     def _publish(self, lease: HeldLease, batch: BatchRecord) -> AnchorReceipt | None:
         earlier = self._batches.transactions(batch.id)
         others = self._batches.other_transactions(batch.id, self._clock() - _DAY)
+        self._renew(lease)
         transaction = self._chain.prepare(bytes.fromhex(batch.root_hex), earlier, others)
         if transaction not in earlier:
             self._batches.add_transaction(lease, batch.id, transaction, self._clock())
+        self._renew(lease)
         self._chain.publish(transaction)
         return self._chain.find(transaction)
 

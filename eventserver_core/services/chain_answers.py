@@ -18,6 +18,7 @@ from eventserver_core.errors import BackendUnavailableError
 from eventserver_core.log import get_logger
 
 _REMEMBERED_FOR = timedelta(seconds=5)
+_FINAL_REMEMBERED_FOR = timedelta(minutes=1)
 _REMEMBERED_BATCHES = 1024
 _AT_ONCE = 4
 _log = get_logger()
@@ -35,9 +36,15 @@ class ChainAnswer:
     receipt: AnchorReceipt | None
     asked_at: datetime
 
+    @property
+    def lasts(self) -> timedelta:
+        """How long it is remembered."""
+        final = self.receipt is not None and self.receipt.final
+        return _FINAL_REMEMBERED_FOR if final else _REMEMBERED_FOR
+
 
 class ChainAnswers:
-    """Asks, and remembers for five seconds.
+    """Asks, and remembers for five seconds, or for a minute what is final.
 
     Args:
         chain: is asked.
@@ -59,7 +66,7 @@ class ChainAnswers:
     def get(self, batch: BatchRecord) -> ChainAnswer | None:
         """Return what the chain says of a batch, or None where it can't be asked now."""
         remembered = self._remembered.get(batch.id)
-        if remembered is not None and self._is_fresh(remembered.asked_at):
+        if remembered is not None and self._is_fresh(remembered.asked_at, remembered.lasts):
             return remembered
         # what another chain holds, from before the settings changed, says nothing about this one
         chain = batch.anchor.chain if batch.anchor else ""
@@ -88,10 +95,10 @@ class ChainAnswers:
             AnchorTransaction(root, b"", anchor.transaction_hash if anchor else None)
         ]
         for transaction in reversed(transactions):
-            receipt = self._chain.find(transaction)
+            receipt = self._chain.find(transaction, batch.anchor_of(transaction))
             if receipt is not None:
                 return receipt
         return None
 
-    def _is_fresh(self, moment: datetime) -> bool:
-        return abs(self._clock() - moment) < _REMEMBERED_FOR
+    def _is_fresh(self, moment: datetime, lasts: timedelta = _REMEMBERED_FOR) -> bool:
+        return abs(self._clock() - moment) < lasts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,8 +13,8 @@ from eventserver_core.db.batches import Backlog, BatchRepository
 from eventserver_core.errors import BackendUnavailableError, EventServerError
 from eventserver_core.log import get_logger
 
-_REMEMBERED_FOR = 1.0
 _TRUSTED_FOR = 5.0
+_BELIEVED_FOR = 30.0
 _PATIENCE = 2.0
 _log = get_logger()
 
@@ -36,62 +37,90 @@ class Health:
     oldest_age: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Anchoring:
+    """What tells whether events are anchored in time.
+
+    Attributes:
+        batches: knows what waits to be anchored.
+        late_after: an event that waits longer than this makes the server degraded.
+    """
+
+    batches: BatchRepository
+    late_after: timedelta
+
+
 class CheckHealth:
-    """Asks every dependency; an answer is remembered for a second, as anyone may ask.
+    """Asks dependencies, all at once; an answer is remembered a moment, as anyone may ask.
 
     Args:
         checks: what to ask, by the name that callers see.
         needed: the names without which events can't be taken.
-        batches: knows what waits to be anchored.
-        late_after: an event that waits longer than this makes the server degraded.
         clock: tells the time.
+        anchoring: what tells of events that wait; None leaves them out.
+        remembered_for: for how many seconds an answer is given again.
     """
 
     def __init__(
         self,
         checks: Mapping[str, Callable[[], None]],
         needed: frozenset[str],
-        batches: BatchRepository,
-        late_after: timedelta,
         clock: Callable[[], datetime],
+        anchoring: Anchoring | None = None,
+        remembered_for: float = 1.0,
     ) -> None:
         self._checks = checks
         self._needed = needed
-        self._batches = batches
-        self._late_after = late_after
         self._clock = clock
+        self._anchoring = anchoring
+        self._remembered_for = remembered_for
         self._lock = threading.Lock()
         self._remembered: tuple[float, Health] | None = None
 
     def check(self) -> Health:
-        """Return how well the server is now, or was within the last second."""
-        remembered = self._remembered
-        fresh = remembered is not None and time.monotonic() - remembered[0] < _TRUSTED_FOR
-        if not self._lock.acquire(timeout=0 if fresh else _PATIENCE):
+        """Return how well the server is now, or was a moment ago."""
+        recent = self._recall(_TRUSTED_FOR)
+        if not self._lock.acquire(timeout=0 if recent else _PATIENCE):
             # somebody else is asking: if a dependency hangs, nobody queues up behind it
-            if fresh and remembered is not None:
-                return remembered[1]
-            return Health("unhealthy", dict.fromkeys(self._checks, False), None, None)
+            unknown = Health("unhealthy", dict.fromkeys(self._checks, False), None, None)
+            return recent or self._recall(_BELIEVED_FOR) or unknown
         try:
-            if self._remembered and time.monotonic() - self._remembered[0] < _REMEMBERED_FOR:
-                return self._remembered[1]
+            if fresh := self._recall(self._remembered_for):
+                return fresh
             health = self._ask()
             self._remembered = (time.monotonic(), health)
             return health
         finally:
             self._lock.release()
 
+    def _recall(self, seconds: float) -> Health | None:
+        remembered = self._remembered
+        if remembered is None or time.monotonic() - remembered[0] >= seconds:
+            return None
+        return remembered[1]
+
     def _ask(self) -> Health:
-        services = {name: self._answers(name, check) for name, check in self._checks.items()}
+        # the database's own connections belong to threads: it is asked in this one
+        elsewhere = [name for name in self._checks if name != "database"]
+        with ThreadPoolExecutor(max(1, len(elsewhere)), "health") as threads:
+            asked = {name: threads.submit(self._answers, name) for name in elsewhere}
+            found = {name: self._answers(name) for name in self._checks if name == "database"}
+            found |= {name: answer.result() for name, answer in asked.items()}
+        services = {name: found[name] for name in self._checks}
         backlog, age = None, None
-        try:
-            backlog = self._batches.backlog()
-        except BackendUnavailableError:
-            services["database"] = False
-        else:
-            if backlog.oldest is not None:
-                age = max(0.0, (self._clock() - backlog.oldest).total_seconds())
-        late = age is not None and age > self._late_after.total_seconds()
+        if self._anchoring is not None:
+            try:
+                backlog = self._anchoring.batches.backlog()
+            except BackendUnavailableError:
+                services["database"] = False
+            else:
+                if backlog.oldest is not None:
+                    age = max(0.0, (self._clock() - backlog.oldest).total_seconds())
+        late = (
+            self._anchoring is not None
+            and age is not None
+            and age > self._anchoring.late_after.total_seconds()
+        )
         if any(not services[name] for name in self._needed):
             status = "unhealthy"
         elif late or not all(services.values()):
@@ -100,10 +129,9 @@ class CheckHealth:
             status = "healthy"
         return Health(status, services, backlog, age)
 
-    @staticmethod
-    def _answers(name: str, check: Callable[[], None]) -> bool:
+    def _answers(self, name: str) -> bool:
         try:
-            check()
+            self._checks[name]()
         except EventServerError as ex:
             _log.warning("dependency_unavailable", dependency=name, error=str(ex))
             return False

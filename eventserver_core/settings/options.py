@@ -10,6 +10,7 @@ from typing import Any, ClassVar, dataclass_transform
 from everett.manager import ListOf
 from everett.manager import parse_bool as _everett_bool
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PASSWORD = re.compile(r"(://[^:/@\s]*):\S*@")
 _PASSWORD_MEMBER = re.compile(r"(?i)([?&][^=&\s]*(?:pass|secret|token|key)[^=&\s]*=)[^&\s]+")
 
@@ -25,11 +26,14 @@ class OptionSpec:
     expected: str
     secret: bool
     environment_variable: str | None
+    address: bool = False
 
     def shown(self, value: object) -> str:
         """Return a value as it may be shown: no secret, and no password inside an address."""
         if self.secret:
             return "(hidden)" if value else ""
+        if self.address and value and not _ADDRESS.match(str(value)):
+            return "(hidden: it is no address, and may hold a password)"
         return _PASSWORD_MEMBER.sub(r"\1(hidden)", _PASSWORD.sub(r"\1:(hidden)@", str(value)))
 
 
@@ -41,6 +45,7 @@ def option(
     expected: str = "text",
     secret: bool = False,
     environment_variable: str | None = None,
+    address: bool = False,
 ) -> Any:
     """Declare a key of a section.
 
@@ -53,8 +58,9 @@ def option(
         expected: completes "expected …" in a message.
         secret: never shown.
         environment_variable: a name that works besides ``EVENTSERVER__SECTION__KEY``.
+        address: an address that may hold a password, which is hidden when it is shown.
     """
-    spec = OptionSpec("", default, doc, parser, expected, secret, environment_variable)
+    spec = OptionSpec("", default, doc, parser, expected, secret, environment_variable, address)
     return dataclasses.field(metadata={"option": spec})
 
 

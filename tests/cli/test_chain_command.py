@@ -93,3 +93,10 @@ def test_a_node_that_is_away_is_said_so_without_its_key(
     assert "chain=evm" in result.stderr
     assert "secret-key" not in result.output + result.stderr
     assert not (home / "data").exists() or not list((home / "data").glob("*.sqlite3"))
+
+
+def test_a_worker_without_a_key_does_not_start(run: Run, on_anvil: dict[str, str]) -> None:
+    keyless = on_anvil | {"EVENTSERVER__BLOCKCHAIN__ACCOUNT_KEY": ""}
+    result = run("worker", "--once", **keyless)
+    assert result.exit_code == 78
+    assert "blockchain.account_key" in result.stderr

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from eventserver_core.testing.parts import PostgreSQL
+
 from .conftest import Run
 
 CANARY = "c4n4ry-Kq7Zx9-0123456789abcdefghijklmnop"
@@ -141,7 +143,7 @@ def test_what_is_set_is_shown_as_it_is(run: Run) -> None:
         "check-config",
         EVENTSERVER__SERVER__HOST="[fe80::1]",
         EVENTSERVER__STORAGE__BUCKET="[/red]",
-        EVENTSERVER__STORAGE__ENDPOINT="a\x1b[31mb",
+        EVENTSERVER__STORAGE__REGION="a\x1b[31mb",
     )
     assert result.exit_code == 0
     assert "[fe80::1]" in result.stdout
@@ -168,3 +170,13 @@ def test_a_script_can_trust_the_exit_status(
     assert "Traceback" not in done.stderr
     if status == 0:
         assert settings_of(done.stdout)
+
+
+def test_a_database_without_its_schema_is_said_so(run: Run, postgresql: PostgreSQL) -> None:
+    url = postgresql.create_database("check_config")
+    before = run("check-config", "--json", DATABASE_URL=url)
+    (database,) = [b for b in json.loads(before.stdout)["backends"] if b["name"] == "database"]
+    assert (before.exit_code, database["reachable"]) == (1, False)
+    assert "eventserver migrate up" in database["detail"]
+    assert run("migrate", "up", DATABASE_URL=url).exit_code == 0
+    assert run("check-config", DATABASE_URL=url).exit_code == 0

@@ -18,6 +18,8 @@ from eventserver_core.testing.parts import PostgreSQL
 from .calls import assert_unavailable, readers, writers
 from .rows import PATIENCE, fill, new_event
 
+pytestmark = pytest.mark.real
+
 SECRET = "pa55word"
 
 

@@ -16,6 +16,8 @@ from eventserver_core.errors import BackendUnavailableError
 
 from .rows import PATIENCE, output
 
+pytestmark = pytest.mark.real
+
 UP = """
 import sys
 from pathlib import Path

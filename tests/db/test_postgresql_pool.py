@@ -17,6 +17,8 @@ from eventserver_core.errors import NotFoundError
 from .calls import assert_unavailable
 from .rows import PATIENCE, fill, output
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def dialect() -> str:

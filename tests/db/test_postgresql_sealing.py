@@ -19,6 +19,8 @@ from eventserver_core.errors import LeaseLostError
 from .rows import NOW, PATIENCE, fill, new_event
 from .test_batches import assert_each_event_is_in_one_batch
 
+pytestmark = pytest.mark.real
+
 INSERTERS = 4
 EACH = 60
 TOTAL = INSERTERS * EACH

@@ -16,6 +16,7 @@ SECRET = "pa55word"
 SIMPLE = f"postgresql://user:{SECRET}@host/name"
 OURS = (
     "-c lock_timeout=20000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000"
+    " -c synchronous_commit=on"
 )
 
 

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from eventserver_core.sections import ServerSettings
+from eventserver_core.sections import AnchoringSettings, ServerSettings
 from eventserver_core.settings.layers import variable_name
 from tests.deploy.files import (
     DEPLOY,
@@ -28,11 +28,13 @@ from tests.deploy.files import (
     secret_names,
     workloads,
 )
+from tests.house.tree import ROOT
 
 KUBERNETES_VERSION = "1.37"
 OBJECTS = [(m["kind"], m["metadata"]["name"]) for m in manifests()]
 ROLES = sorted(workloads())
 SIZES = {"m": "0.001", "": "1", "Ki": str(2**10), "Mi": str(2**20), "Gi": str(2**30)}
+CERTIFICATES = {"name": "eventserver-ca", "optional": True}
 UNITS = {name: Decimal(size) for name, size in SIZES.items()}
 
 
@@ -66,7 +68,7 @@ def test_every_file_is_applied() -> None:
         assert (KUBERNETES / file).is_file()
     for role in ROLES:
         named = [volume["configMap"] for volume in pod(role)["volumes"] if "configMap" in volume]
-        assert named == [{"name": generated["name"]}]
+        assert named == [{"name": generated["name"]}, CERTIFICATES]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -101,6 +103,41 @@ def test_no_secret_is_among_the_files_and_each_is_described() -> None:
         for volume in pod(role)["volumes"]:
             if "secret" in volume:
                 assert f"generic {volume['secret']['secretName']}" in page
+
+
+def test_migrations_have_an_address_of_their_own_and_an_end() -> None:
+    (entry,) = container("migrate")["env"]
+    reference = {"name": "eventserver-database", "key": "migration-url"}
+    assert entry == {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": reference}}
+    assert 0 < workloads()["migrate"]["spec"]["activeDeadlineSeconds"] <= 600
+    page = (DEPLOY / "README.md").read_text("utf-8")
+    assert "wait --for=condition=complete --timeout=10m job/eventserver-migrate" in page
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_certificates_of_the_parts_are_where_the_pages_say(role: str) -> None:
+    (volume,) = (v["name"] for v in pod(role)["volumes"] if v.get("configMap") == CERTIFICATES)
+    (mount,) = (m for m in container(role)["volumeMounts"] if m["name"] == volume)
+    assert mount["readOnly"] is True
+    for page in (DEPLOY / "README.md", ROOT / "docs" / "operations.md"):
+        assert f"sslrootcert={mount['mountPath']}/" in page.read_text("utf-8")
+    made = f"configmap {CERTIFICATES['name']} --from-file="
+    assert made in (DEPLOY / "README.md").read_text("utf-8")
+
+
+def test_a_day_of_anchors_fits_the_budget() -> None:
+    configuration = pod_configuration("worker")
+    age = configuration.settings[AnchoringSettings].batch_max_age
+    written = tomllib.loads((KUBERNETES / "config" / "default.toml").read_text("utf-8"))
+    anchors = 86_400 / Decimal(str(age))
+    at_40_gwei = anchors * 24_000 * Decimal("1.2") * 40 / 10**9
+    assert at_40_gwei <= Decimal(written["evm"]["daily_budget"]) < 2 * at_40_gwei
+
+
+def test_names_are_asked_of_the_cluster_and_of_the_nodes_cache() -> None:
+    (rule,) = manifest("NetworkPolicy", "names")["spec"]["egress"]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+    assert {port["port"] for port in rule["ports"]} == {53}
 
 
 def test_only_workers_hold_the_accounts_key() -> None:

@@ -32,6 +32,7 @@ SETTINGS: dict[str, object] = {
     "server__threads": 8,
     "security__pow_difficulty": 1,
     "security__rate_limit_per_minute": 1_000_000,
+    "security__rate_limit_public": "1000000/60",
     "anchoring__batch_max_age": 0.5,
     "anchoring__poll_interval": 0.1,
     "anchoring__lease_duration": 1,

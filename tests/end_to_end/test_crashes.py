@@ -32,6 +32,7 @@ SETTINGS: dict[str, object] = {
     "server__workers": 2,
     "server__threads": 4,
     "security__rate_limit_per_minute": 1_000_000,
+    "security__rate_limit_public": "1000000/60",
     "security__pow_difficulty": 1,
     "anchoring__batch_max_age": 0.2,
     "anchoring__poll_interval": 0.05,

@@ -39,6 +39,7 @@ SETTINGS: dict[str, object] = {
     "server__workers": 1,
     "security__pow_difficulty": 2,
     "security__rate_limit_per_minute": 100_000,
+    "security__rate_limit_public": "100000/60",
     "security__rate_limit_reads": f"{LIMIT}/60",
     "anchoring__batch_max_age": 0.1,
 }

@@ -9,7 +9,7 @@ import falcon
 
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.errors import InvalidInputError
-from eventserver_core.http.access import ANYONE, HOLDERS, Resource, caller
+from eventserver_core.http.access import HOLDERS, PUBLIC, Resource, caller
 from eventserver_core.services.evidence import EvidenceArchive, package_name
 from eventserver_core.services.verification import Verification, Verifications
 
@@ -34,7 +34,7 @@ class EventResource(Resource):
 class EventVerificationResource(Resource):
     """``GET /api/v1/events/{hash}/verify``: is the hash on the blockchain?"""
 
-    access = {"GET": ANYONE}
+    access = {"GET": PUBLIC}
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications
@@ -48,7 +48,7 @@ class EventVerificationResource(Resource):
 class EventProofResource(Resource):
     """``GET /api/v1/events/{hash}/proof``: the proof, or when to ask again."""
 
-    access = {"GET": ANYONE}
+    access = {"GET": PUBLIC}
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications

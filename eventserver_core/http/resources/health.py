@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -41,15 +40,15 @@ class ReadinessResource(Resource):
 
     access = {"GET": ANYONE}
 
-    def __init__(self, health: CheckHealth, draining: Callable[[], bool]) -> None:
-        self._health = health
+    def __init__(self, readiness: CheckHealth, draining: Callable[[], bool]) -> None:
+        self._readiness = readiness
         self._draining = draining
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        health = self._health.check()
         if self._draining():
-            health = replace(health, status="draining")
-        _answer(resp, health)
+            _answer(resp, Health("draining", {}, None, None))
+        else:
+            _answer(resp, self._readiness.check())
 
 
 def _answer(resp: falcon.Response, health: Health) -> None:

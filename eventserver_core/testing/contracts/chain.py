@@ -126,6 +126,21 @@ class ChainContract:
         anchor(backend_factory(), transaction, self.patience)
         assert backend_factory().find(replace(transaction, root=os.urandom(32))) is None
 
+    def test_what_was_found_is_found_again_where_it_was(
+        self, backend_factory: ChainFactory
+    ) -> None:
+        """Where it was found before, None means that the chain took that block back: a backend
+        whose node is behind, or has forgotten, MUST NOT answer so.
+        """
+        transaction = backend_factory().prepare(os.urandom(32))
+        known = anchor(backend_factory(), transaction, self.patience).anchor
+        again = backend_factory().find(transaction, known)
+        assert again is not None
+        assert again.anchor == known
+        never = backend_factory().prepare(os.urandom(32))
+        elsewhere = replace(known, transaction_hash="0x" + "12" * 32, block_hash="0x" + "34" * 32)
+        assert backend_factory().find(never, elsewhere) is None
+
     def test_a_transaction_that_was_never_published_is_not_found(
         self, backend: ChainBackend
     ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from eventserver_core.testing.parts.process import Part, PartError
 
 _OPEN = "/tmp"  # noqa: S108 - the one place that every user can go through
-_LOCK = Path(tempfile.gettempdir()) / "eventserver-postgresql.lock"
+_LOCK = Path(_OPEN) / "eventserver-postgresql.lock"
 
 
 class PostgreSQL(Part):

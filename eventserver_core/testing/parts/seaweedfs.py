@@ -51,6 +51,7 @@ class SeaweedFS(Part):
         identities.write_text(json.dumps({"identities": [identity]}), "utf-8")
         return [
             _program(),
+            f"-logdir={self.directory}",
             "server",
             "-s3",
             f"-dir={self.directory}",
@@ -93,7 +94,12 @@ class SeaweedFS(Part):
         """Run a command of ``weed shell``, and return what it printed."""
         port, grpc_port = self._ports["master"]
         done = subprocess.run(
-            [_program(), "shell", f"-master=127.0.0.1:{port}.{grpc_port}"],
+            [
+                _program(),
+                f"-logdir={self.directory}",
+                "shell",
+                f"-master=127.0.0.1:{port}.{grpc_port}",
+            ],
             input=f"{command}\nexit\n",
             capture_output=True,
             text=True,

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from eventserver_core.domain.canonical import MAX_EXACT_INTEGER
+
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}\Z")
 _BYTES: Final = re.compile(r"0x([0-9a-fA-F]{2})*\Z")
 _HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}\Z")
+_LAST_MOMENT: Final = 253_402_300_799
+"""The last second of the year 9999, after which Python knows no time."""
+
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 
 
@@ -37,9 +42,9 @@ class Block:
         """Read one that was asked for without its transactions' content."""
         base_fee = _members(answer).get("baseFeePerGas")
         return cls(
-            quantity(answer["number"]),
+            number(answer["number"]),
             chain_hash(answer["hash"]),
-            quantity(answer["timestamp"]),
+            _bounded(answer["timestamp"], _LAST_MOMENT),
             None if base_fee is None else quantity(base_fee),
             tuple(chain_hash(one) for one in _list(answer["transactions"])),
         )
@@ -78,9 +83,9 @@ class Receipt:
         return cls(
             chain_hash(answer["transactionHash"]),
             chain_hash(answer["blockHash"]),
-            quantity(answer["blockNumber"]),
+            number(answer["blockNumber"]),
             quantity(answer["status"]) == 1,
-            quantity(answer["gasUsed"]),
+            number(answer["gasUsed"]),
             None if contract is None else _address(contract),
             tuple(Log.read(log) for log in _list(answer["logs"])),
         )
@@ -105,9 +110,29 @@ class Sent:
         )
 
 
+def hash_of_sent(account: str, nonce: int, answer: Any) -> str | None:
+    """Read the hash of an account's transaction with a nonce out of a block with its content."""
+    for one in _list(_members(answer)["transactions"]):
+        is_by_account = _address(_members(one)["from"]) == account.lower()
+        if is_by_account and number(one["nonce"]) == nonce:
+            return chain_hash(one["hash"])
+    return None
+
+
 def quantity(answer: Any) -> int:
-    """Read a number."""
+    """Read an amount."""
     return int(_text(_QUANTITY, answer), 16)
+
+
+def number(answer: Any) -> int:
+    """Read what is counted: blocks, nonces, gas. No chain gets far enough to go beyond."""
+    return _bounded(answer, MAX_EXACT_INTEGER)
+
+
+def _bounded(answer: Any, most: int) -> int:
+    if (value := quantity(answer)) > most:
+        raise MalformedAnswerError("too large a number")
+    return value
 
 
 def chain_hash(answer: Any) -> str:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import structlog
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
+from eventserver_chain_evm import finding
 from eventserver_chain_evm.answers import Block
-from eventserver_chain_evm.contract import (
-    ANCHOR_GAS,
-    PLAIN_ANCHOR_GAS,
-    require_code,
-)
-from eventserver_chain_evm.deploying import deploy
-from eventserver_chain_evm.fees import Quote, in_ether
-from eventserver_chain_evm.node import BACKEND, Connection, Node
-from eventserver_chain_evm.preparing import Preparation, Terms
-from eventserver_chain_evm.receipts import block_of, why_no_anchor
+from eventserver_chain_evm.contract import require_code
+from eventserver_chain_evm.costs import greatest_cost, require_balance
+from eventserver_chain_evm.deploying import DEPLOY_SECONDS, deploy
+from eventserver_chain_evm.fees import LimitReachedError
+from eventserver_chain_evm.finding import Wanted
+from eventserver_chain_evm.node import BACKEND, Connection, Node, RefusedError
+from eventserver_chain_evm.preparing import Preparation
 from eventserver_chain_evm.sending import send
 from eventserver_chain_evm.settings import FINALIZED
+from eventserver_chain_evm.terms import Terms
 from eventserver_chain_evm.transactions import SignedTransaction
 from eventserver_core.backends.chain import (
     AccountStatus,
@@ -36,6 +36,9 @@ from eventserver_core.errors import BackendUnavailableError
 
 CHECK_SECONDS: Final = 1.5
 """Whoever asks whether the chain is well doesn't wait longer than two seconds."""
+
+_NOBODY: Final = to_checksum_address("0x" + "00" * 20)
+"""Whose anchor's cost is told where there is no account."""
 
 _log = structlog.get_logger(__name__)
 
@@ -110,32 +113,19 @@ class EvmChain:
         self._require_chain(node, {signed.chain_id})
         send(node, signed)
 
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         """Return where the transaction is; see ``ChainBackend.find``.
 
         Raises:
-            BackendUnavailableError: the node can't be asked, is of another chain, or contradicts
-                itself.
+            BackendUnavailableError: the node can't be asked, is of another chain or behind, has
+                forgotten the transaction, or contradicts itself.
         """
-        signed = SignedTransaction.read(transaction)
+        wanted = Wanted.read(transaction, known)
         node = self._node()
-        self._require_chain(node, {signed.chain_id})
-        transaction_hash = signed.transaction_hash
-        receipt = node.receipt(transaction_hash)
-        if receipt is None:
-            return None
-        block = block_of(node, receipt, transaction_hash)
-        if (reason := why_no_anchor(transaction.root, signed, receipt)) is not None:
-            _log.warning("anchor_refused", transaction_hash=transaction_hash, reason=reason)
-            return None
-        head = node.height()
-        if head < block.number:
-            raise BackendUnavailableError(BACKEND, "the node's newest block lies before the anchor")
-        return AnchorReceipt(
-            self._anchor(signed, block),
-            confirmations=head - block.number + 1,
-            final=self._terms.finality.is_final(node, block.number, head),
-        )
+        self._require_chain(node, {wanted.chain_id})
+        return finding.find(node, wanted, self._network, self._terms.finality)
 
     def check(self) -> None:
         """Find out whether roots can be anchored now; see ``ChainBackend.check``.
@@ -155,26 +145,22 @@ class EvmChain:
             require_code(node, self._terms.contract)
         if self._key is None:
             return
-        quote = self._terms.fees.quote(node, node.head())
-        self._terms.fees.offer(quote)
-        balance, cost = node.balance(self._key.address), self._anchor_cost(quote)
-        if balance < cost:
-            raise BackendUnavailableError(
-                BACKEND,
-                f"the account {self._key.address} has {in_ether(balance)} ether, and one anchor "
-                f"costs {in_ether(cost)}; send it some",
-            )
+        fees, account = self._terms.fees, to_checksum_address(self._key.address)
+        price = fees.offer(fees.quote(node, node.head())).max_fee
+        require_balance(node, account, greatest_cost(node, self._terms, account, price))
 
     def account_status(self) -> AccountStatus:
         """Return what the account has; see ``UsesAccount.account_status``.
 
         Raises:
-            BackendUnavailableError: the node can't be asked, or is of another chain.
+            BackendUnavailableError: the node can't be asked, is of another chain, or has no
+                anchoring contract where the settings say.
         """
         node = self._node()
         chain_id = self._require_chain(node, ())
+        if self._terms.contract:
+            require_code(node, self._terms.contract)
         head = node.head()
-        quote = self._terms.fees.quote(node, head)
         address = None if self._key is None else str(self._key.address)
         return AccountStatus(
             network=self._network,
@@ -183,7 +169,7 @@ class EvmChain:
             finalized=node.finalized(),
             account=address,
             balance=None if address is None else node.balance(address),
-            anchor_cost=self._anchor_cost(quote),
+            anchor_cost=self._anchor_cost(node, head),
             contract=self._terms.contract,
         )
 
@@ -194,9 +180,9 @@ class EvmChain:
             BackendUnavailableError: it can't be done, or isn't in a block in time.
         """
         key = self._require_key()
-        node = self._node()
+        node = self._connection.node(DEPLOY_SECONDS)
         chain_id = self._require_chain(node, ())
-        return deploy(node, key, chain_id, self._terms.fees, self._clock(), self._seconds)
+        return deploy(node, key, chain_id, self._terms.fees, self._clock())
 
     def _node(self) -> Node:
         return self._connection.node(self._seconds)
@@ -225,17 +211,12 @@ class EvmChain:
         self._chain_id = actual
         return actual
 
-    def _anchor_cost(self, quote: Quote) -> int:
-        return (ANCHOR_GAS if self._terms.contract else PLAIN_ANCHOR_GAS) * quote.price
-
-    def _anchor(self, signed: SignedTransaction, block: Block) -> Anchor:
-        return Anchor(
-            chain="evm",
-            network=self._network,
-            chain_id=signed.chain_id,
-            contract=signed.contract,
-            transaction_hash=signed.transaction_hash,
-            block_number=block.number,
-            block_hash=block.block_hash,
-            block_time=datetime.fromtimestamp(block.timestamp, UTC),
-        )
+    def _anchor_cost(self, node: Node, head: Block) -> int | None:
+        """Return the most that an anchor may cost now; None where the node can't tell."""
+        fees = self._terms.fees
+        account = _NOBODY if self._key is None else to_checksum_address(self._key.address)
+        price = fees.greatest_price(fees.quote(node, head))
+        try:
+            return greatest_cost(node, self._terms, account, price)
+        except (LimitReachedError, RefusedError):
+            return None

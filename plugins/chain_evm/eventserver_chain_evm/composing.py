@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+import structlog
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import is_checksum_formatted_address, is_hex_address, to_checksum_address
 
@@ -13,12 +14,14 @@ from eventserver_chain_evm.backend import EvmChain
 from eventserver_chain_evm.fees import FeePolicy
 from eventserver_chain_evm.finality import Finality
 from eventserver_chain_evm.node import Connection, is_http_address
-from eventserver_chain_evm.preparing import Terms
 from eventserver_chain_evm.settings import EvmSettings
+from eventserver_chain_evm.terms import Terms
 from eventserver_core.domain.instant import now
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.sections import BlockchainSettings, PluginSettings
 from eventserver_core.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 _SHARE = 0.8
 """So much of a call's time limit is used, so that a slow node is reported by its own error."""
@@ -39,6 +42,8 @@ def chain_from_settings(settings: Settings, clock: Callable[[], datetime] = now)
         faults += ex.faults
     if faults:
         raise ConfigurationError(faults)
+    if key is not None and options.daily_budget is None:
+        _log.warning("daily_budget_not_set", account=str(key.address), setting="evm.daily_budget")
     terms = Terms(
         contract=to_checksum_address(chain.contract) if chain.contract else None,
         gas_limit=chain.gas_limit,

@@ -15,12 +15,6 @@ from eventserver_chain_evm.answers import Log
 from eventserver_chain_evm.node import BACKEND, Node
 from eventserver_core.errors import BackendUnavailableError
 
-ANCHOR_GAS: Final = 24_000
-"""The most that an anchor by contract uses."""
-
-PLAIN_ANCHOR_GAS: Final = 23_000
-"""The most that an anchor without a contract uses."""
-
 _SELECTOR: Final = function_signature_to_4byte_selector("anchor(bytes32)")
 _TOPIC: Final = "0x" + event_signature_to_log_topic("Anchored(bytes32)").hex()
 

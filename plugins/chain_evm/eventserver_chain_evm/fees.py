@@ -92,6 +92,16 @@ class FeePolicy:
         max_fee = min(self.max_fee, 2 * quote.base_fee + quote.tip)
         return Fees(max_fee, min(quote.tip, max_fee))
 
+    def greatest_price(self, quote: Quote) -> int:
+        """Return the most that a unit may cost: what would be offered, or is asked above the cap.
+
+        It is for whoever only wants to know; nothing is signed above the cap.
+        """
+        try:
+            return self.offer(quote).max_fee
+        except LimitReachedError:
+            return quote.price
+
     def raised(self, old: Fees, now: Fees) -> Fees | None:
         """Return what takes the place of an offer that was too low; None where the cap forbids it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eventserver_chain_evm.node import FINAL, Node
+from eventserver_chain_evm.node import Node
 from eventserver_chain_evm.settings import FINALIZED
 
 
@@ -27,12 +27,12 @@ class Finality:
             return newest is not None and number <= newest
         return head - number + 1 >= self.blocks
 
-    def settled_nonces(self, node: Node, account: str, head: int) -> int:
-        """Return how many of an account's nonces are used up for good.
+    def settled_block(self, node: Node, head: int) -> int | None:
+        """Return the newest block by which a nonce is used up for good; None where there is none.
 
         By depth it looks one block further down than an anchor needs: what is decided by this is
         whether a root may be signed under another nonce, which no reorganisation may undo.
         """
         if self.rule == FINALIZED:
-            return node.count(account, FINAL)
-        return node.count(account, head - self.blocks) if head >= self.blocks else 0
+            return node.finalized()
+        return head - self.blocks if head >= self.blocks else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,7 +17,6 @@ import requests
 import urllib3
 from eth_typing import ChecksumAddress
 from web3.exceptions import Web3Exception
-from web3.types import RPCEndpoint
 
 from eventserver_chain_evm import transport
 from eventserver_chain_evm.answers import (
@@ -26,6 +26,8 @@ from eventserver_chain_evm.answers import (
     Sent,
     byte_string,
     chain_hash,
+    hash_of_sent,
+    number,
     quantity,
 )
 from eventserver_core.errors import BackendUnavailableError
@@ -74,9 +76,8 @@ class Connection:
         if self._process != os.getpid():
             # a process that was forked off must not talk on its parent's connections
             self._session, self._process = transport.open_session(), os.getpid()
-        limit = min(self._request_timeout, seconds)
-        provider = transport.provider(self._url, self._session, limit)
-        return Node(provider.make_request, limit, seconds, self._hide)
+        request = partial(transport.request, self._url, self._session)
+        return Node(request, self._request_timeout, seconds, self._hide)
 
     def close(self) -> None:
         """Close the connections."""
@@ -97,15 +98,15 @@ class Node:
     answer must look like, and ``RefusedError`` where the node said no.
 
     Args:
-        request: sends a method and its parameters, and returns the answer.
-        limit: seconds that one answer may take.
+        request: sends a method and its parameters, and returns the answer in so many seconds.
+        limit: seconds that one answer may take, where so many are left.
         seconds: how long all of them together may take.
         hide: takes out of the node's words what nobody may see.
     """
 
     def __init__(
         self,
-        request: Callable[[RPCEndpoint, Any], Mapping[str, Any]],
+        request: Callable[[str, list[Any], float], Any],
         limit: float,
         seconds: float,
         hide: Callable[[object], str],
@@ -117,7 +118,7 @@ class Node:
 
     def chain_id(self) -> int:
         """Return which chain it is of."""
-        return self._ask(quantity, "eth_chainId")
+        return self._ask(number, "eth_chainId")
 
     def head(self) -> Block:
         """Return the newest block."""
@@ -125,11 +126,16 @@ class Node:
 
     def height(self) -> int:
         """Return the newest block's number."""
-        return self._ask(quantity, "eth_blockNumber")
+        return self._ask(number, "eth_blockNumber")
 
-    def block(self, number: int) -> Block | None:
+    def block(self, height: int) -> Block | None:
         """Return a block of the chain as it is now."""
-        return self._ask(_or_none(Block.read), "eth_getBlockByNumber", hex(number), False)
+        return self._ask(_or_none(Block.read), "eth_getBlockByNumber", hex(height), False)
+
+    def sent_in(self, height: int, account: str, nonce: int) -> str | None:
+        """Return the hash of an account's transaction in a block; None where there is none."""
+        read = _or_none(partial(hash_of_sent, account, nonce))
+        return self._ask(read, "eth_getBlockByNumber", hex(height), True)
 
     def finalized(self) -> int | None:
         """Return the newest final block's number; None where the chain knows none."""
@@ -150,7 +156,7 @@ class Node:
     def count(self, account: str, block: str | int) -> int:
         """Return how many transactions an account has sent up to a block: its next nonce."""
         where = hex(block) if isinstance(block, int) else block
-        return self._ask(quantity, "eth_getTransactionCount", account, where)
+        return self._ask(number, "eth_getTransactionCount", account, where)
 
     def balance(self, account: str) -> int:
         """Return what an account has, in wei."""
@@ -163,7 +169,7 @@ class Node:
     def gas(self, sender: ChecksumAddress, to: str | None, data: bytes) -> int:
         """Return how much gas a transaction would use."""
         transaction = {"from": sender, "data": "0x" + data.hex()} | ({"to": to} if to else {})
-        return self._ask(quantity, "eth_estimateGas", transaction)
+        return self._ask(number, "eth_estimateGas", transaction)
 
     def tip(self) -> int:
         """Return the tip that the node suggests, in wei."""
@@ -185,11 +191,13 @@ class Node:
             return False
 
     def _ask(self, read: Callable[[Any], _T], method: str, *parameters: Any) -> _T:
-        if time.monotonic() > self._deadline:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
             raise BackendUnavailableError(BACKEND, f"the node was too slow: no time for {method}")
-        answer = self._answer(method, parameters)
+        answer = self._answer(method, parameters, min(self._limit, left))
         if isinstance(answer, Mapping) and (error := answer.get("error")) is not None:
             words = error.get("message") if isinstance(error, Mapping) else error
+            words = words if isinstance(words, str) else "without a word"
             raise RefusedError(BACKEND, f"the node refused {method}: {self._hide(words)}")
         try:
             return read(answer["result"])
@@ -198,16 +206,16 @@ class Node:
                 BACKEND, f"the node's answer to {method} is not one; is it an Ethereum node?"
             ) from ex
 
-    def _answer(self, method: str, parameters: tuple[Any, ...]) -> Any:
+    def _answer(self, method: str, parameters: tuple[Any, ...], seconds: float) -> Any:
         # raised at the end, outside the handlers: what these exceptions say has the node's address
         # in it, and must not come along as a cause
         try:
-            return self._request(RPCEndpoint(method), list(parameters))
+            return self._request(method, list(parameters), seconds)
         except requests.HTTPError as ex:
             status = "an error" if ex.response is None else f"status {ex.response.status_code}"
             what = f"the node answered {method} with HTTP {status}"
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            what = f"the node did not answer {method} within {self._limit:g} s"
+            what = f"the node did not answer {method} within {seconds:.2g} s"
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as ex:
             what = f"the node cannot be reached ({type(ex).__name__}, at {method})"
         except (Web3Exception, ValueError, TypeError, RecursionError):

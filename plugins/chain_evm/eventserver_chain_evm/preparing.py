@@ -8,9 +8,7 @@ no reorganisation can bring them back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import structlog
 from eth_account.signers.local import LocalAccount
@@ -19,34 +17,15 @@ from eth_utils.address import to_checksum_address
 
 from eventserver_chain_evm.answers import Block
 from eventserver_chain_evm.contract import input_for, require_code
-from eventserver_chain_evm.fees import FeePolicy, Fees, LimitReachedError, in_ether
-from eventserver_chain_evm.finality import Finality
-from eventserver_chain_evm.node import BACKEND, LATEST, PENDING, Node, RefusedError
-from eventserver_chain_evm.receipts import why_no_anchor
-from eventserver_chain_evm.sending import send
+from eventserver_chain_evm.costs import anchor_gas, require_balance, require_budget
+from eventserver_chain_evm.fees import Fees, LimitReachedError
+from eventserver_chain_evm.node import LATEST, PENDING, Node
+from eventserver_chain_evm.receipts import block_of, why_no_anchor
+from eventserver_chain_evm.terms import Terms
 from eventserver_chain_evm.transactions import SignedTransaction, sign
+from eventserver_chain_evm.used_nonces import final_user
 
-_DAY: Final = timedelta(days=1)
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the settings say of transactions.
-
-    Attributes:
-        contract: what roots are sent to; None for the account itself.
-        gas_limit: the most gas that one may use.
-        replace_after_blocks: how long one may wait for its block.
-        daily_budget: the most that those of 24 hours may cost, in wei; None is no limit.
-    """
-
-    contract: ChecksumAddress | None
-    gas_limit: int
-    replace_after_blocks: int
-    daily_budget: int | None
-    fees: FeePolicy
-    finality: Finality
 
 
 class Preparation:
@@ -86,7 +65,7 @@ class Preparation:
             LimitReachedError: a new one would cost too much.
             BackendUnavailableError: the node can't be asked.
         """
-        waiting = [one for one in earlier if not self._is_void(root, one)]
+        waiting = self._not_void(root, earlier)
         if waiting:
             return self._followed(waiting[-1], earlier)
         if earlier:
@@ -96,22 +75,38 @@ class Preparation:
             require_code(self._node, contract)
         to, data = contract or self._account, input_for(root, contract)
         fees = self._offer()
-        gas = self._gas(to, data)
+        gas = anchor_gas(self._node, self._terms, self._account, root)
         return self._signed(self._next_nonce(), to, data, gas, fees, earlier)
 
-    def _is_void(self, root: bytes, signed: SignedTransaction) -> bool:
-        """Tell whether a transaction can't anchor its root any longer, whatever happens."""
-        if self._node.count(signed.account, LATEST) <= signed.nonce:
-            return False
-        used = self._terms.finality.settled_nonces(self._node, signed.account, self._head.number)
-        if used <= signed.nonce:
-            return False
-        receipt = self._node.receipt(signed.transaction_hash)
+    def _not_void(
+        self, root: bytes, earlier: Sequence[SignedTransaction]
+    ) -> list[SignedTransaction]:
+        """Return those of a root's transactions that may still anchor it, or have done so."""
+        users: dict[tuple[str, int], str | None] = {}
+        left = []
+        for one in earlier:
+            place = (one.account, one.nonce)
+            if place not in users:
+                users[place] = final_user(
+                    self._node,
+                    self._terms.finality,
+                    self._head.number,
+                    one.account,
+                    one.nonce,
+                    one.signed_at_block,
+                )
+            user = users[place]
+            if user is None or (user == one.transaction_hash and self._is_anchor(root, one)):
+                left.append(one)
+        return left
+
+    def _is_anchor(self, root: bytes, mined: SignedTransaction) -> bool:
+        """Tell whether a transaction that is in a block anchors its root."""
+        receipt = self._node.receipt(mined.transaction_hash)
         if receipt is None:
-            # a node that knows the transaction but has no receipt yet is one that is not to be
-            # relied on for signing again
-            return self._node.sent(signed.transaction_hash) is None
-        return why_no_anchor(root, signed, receipt) is not None
+            return True  # a node that has forgotten what became of it is no reason to sign again
+        block_of(self._node, receipt, mined.transaction_hash)
+        return mined.holds(root) and why_no_anchor(root, mined.contract, receipt) is None
 
     def _followed(
         self, signed: SignedTransaction, earlier: Sequence[SignedTransaction]
@@ -122,10 +117,10 @@ class Preparation:
         if not self._is_own(signed):
             return signed  # another key's, so that nothing can be done but to wait
         used = self._node.count(self._account, LATEST)
+        if used < signed.nonce:
+            self._report_gap(signed)
         try:
-            if used < signed.nonce:
-                self._fill_gap(signed)
-            elif used == signed.nonce:
+            if used == signed.nonce:
                 return self._replacement(signed, earlier) or signed
         except LimitReachedError as ex:
             _log.warning("anchor_not_replaced", nonce=signed.nonce, error=str(ex))
@@ -155,24 +150,21 @@ class Preparation:
         )
         return replacement
 
-    def _fill_gap(self, waiting: SignedTransaction) -> None:
-        """Use up a nonce that nobody else will, and that keeps a transaction from its block.
+    def _report_gap(self, waiting: SignedTransaction) -> None:
+        """Say that a nonce belongs to nobody, and keeps a transaction from its block.
 
-        It happens where a transaction that is unknown here had a nonce and was dropped by the
-        nodes. What fills the gap holds no root, so it needs not be kept before it is sent.
+        It happens where a transaction that is unknown here had the nonce and was dropped by the
+        nodes. Nothing is sent for it here: the next root takes it.
         """
-        nonce = self._node.count(self._account, PENDING)
-        if nonce >= waiting.nonce or nonce in {one.nonce for one in self._others}:
-            return
-        gas = self._gas(self._account, b"")
-        filler = self._signed(nonce, self._account, b"", gas, self._offer(), [waiting])
-        send(self._node, filler)
-        _log.warning(
-            "nonce_gap_filled",
-            nonce=nonce,
-            transaction_hash=filler.transaction_hash,
-            waiting=waiting.transaction_hash,
-        )
+        nonce = self._next_nonce()
+        if nonce < waiting.nonce:
+            _log.warning(
+                "nonce_gap",
+                account=self._account,
+                nonce=nonce,
+                waiting=waiting.transaction_hash,
+                hint="the next batch takes the nonce; sooner, send any transaction with it",
+            )
 
     def _offer(self) -> Fees:
         return self._terms.fees.offer(self._terms.fees.quote(self._node, self._head))
@@ -194,7 +186,7 @@ class Preparation:
         fees: Fees,
         earlier: Sequence[SignedTransaction],
     ) -> SignedTransaction:
-        self._require_balance(gas * fees.max_fee)
+        require_balance(self._node, self._account, gas * fees.max_fee)
         signed = sign(
             self._key,
             chain_id=self._chain_id,
@@ -206,50 +198,9 @@ class Preparation:
             signed_at_block=self._head.number,
             signed_at=self._now,
         )
-        self._require_budget([*self._others, *filter(self._is_own, earlier), signed])
+        known = [*self._others, *filter(self._is_own, earlier), signed]
+        require_budget(self._terms.daily_budget, known, self._now)
         return signed
-
-    def _gas(self, to: ChecksumAddress, data: bytes) -> int:
-        try:
-            estimate = self._node.gas(self._account, to, data)
-        except RefusedError:
-            self._require_balance(1)  # some nodes estimate nothing for an account that has nothing
-            raise
-        if estimate > self._terms.gas_limit:
-            raise LimitReachedError(
-                BACKEND,
-                f"an anchor would use {estimate} gas, more than blockchain.gas_limit "
-                f"({self._terms.gas_limit})",
-            )
-        return min(estimate * 6 // 5, self._terms.gas_limit)
-
-    def _require_balance(self, cost: int) -> None:
-        balance = self._node.balance(self._account)
-        if balance >= cost:
-            return
-        _log.error("account_empty", account=self._account, balance=balance, anchor_cost=cost)
-        raise LimitReachedError(
-            BACKEND,
-            f"the account {self._account} has {in_ether(balance)} ether, and one anchor may cost "
-            f"{in_ether(cost)}; send it some",
-        )
-
-    def _require_budget(self, known: Sequence[SignedTransaction]) -> None:
-        budget = self._terms.daily_budget
-        if budget is None:
-            return
-        costs: dict[int, int] = {}
-        for one in known:
-            if self._now - one.signed_at < _DAY:
-                # of those that share a nonce only one is ever paid for
-                costs[one.nonce] = max(costs.get(one.nonce, 0), one.greatest_cost)
-        if (total := sum(costs.values())) > budget:
-            raise LimitReachedError(
-                BACKEND,
-                f"with one more the transactions of 24 hours may cost {in_ether(total)} ether, "
-                f"above evm.daily_budget ({in_ether(budget)}); nothing is signed until it is "
-                "raised or time has passed",
-            )
 
     def _is_own(self, signed: SignedTransaction) -> bool:
         return (signed.chain_id, signed.account) == (self._chain_id, self._account)

@@ -14,6 +14,7 @@ from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from eventserver_chain_evm.contract import is_input_for
 from eventserver_chain_evm.fees import Fees
 from eventserver_chain_evm.node import BACKEND
 from eventserver_core.backends.chain import AnchorTransaction
@@ -58,6 +59,11 @@ class SignedTransaction:
     def greatest_cost(self) -> int:
         """The most that it can cost, in wei."""
         return self.gas * self.fees.max_fee
+
+    def holds(self, root: bytes) -> bool:
+        """Tell whether it anchors this root, once it is in a block."""
+        # the hash is one of the raw bytes, so what they hold is what gets into the block
+        return is_input_for(root, self.data, self.contract) and self.data in self.raw
 
     def anchoring(self, root: bytes) -> AnchorTransaction:
         """Return it in the form that the core keeps."""

@@ -11,9 +11,10 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from web3 import HTTPProvider
+from web3.types import RPCEndpoint
 
-_MAX_ANSWER: Final = 32 * 1024 * 1024
-"""More than any block's list of transactions."""
+_MAX_ANSWER: Final = 16 * 1024 * 1024
+"""More than a block with all that is in it."""
 
 _CHUNK: Final = 65536
 _CONNECTIONS: Final = 64
@@ -38,7 +39,9 @@ class BoundedAdapter(HTTPAdapter):
         """
         seconds = float(kwargs["timeout"])
         deadline = time.monotonic() + seconds
-        response = super().send(request, *args, **(kwargs | {"stream": True}))
+        # in all, and not once for the connection and once more for the answer
+        timeout = urllib3.Timeout(total=seconds)
+        response = super().send(request, *args, **(kwargs | {"stream": True, "timeout": timeout}))
         try:
             response.raw = io.BytesIO(_read(response.raw, deadline))
         except BaseException:
@@ -49,13 +52,18 @@ class BoundedAdapter(HTTPAdapter):
 
 def _read(raw: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
     body = bytearray()
-    while chunk := raw.read1(_CHUNK, decode_content=True):
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise requests.Timeout("the answer is too slow")
+        connection = raw.connection
+        if isinstance(connection, urllib3.connection.HTTPConnection) and connection.sock:
+            connection.sock.settimeout(left)  # the pool sets it anew for each request
+        if not (chunk := raw.read1(_CHUNK, decode_content=True)):
+            return bytes(body)
         body += chunk
         if len(body) > _MAX_ANSWER:
             raise requests.RequestException("the answer is too large")
-        if time.monotonic() > deadline:
-            raise requests.Timeout("the answer is too slow")
-    return bytes(body)
 
 
 def open_session() -> requests.Session:
@@ -67,18 +75,23 @@ def open_session() -> requests.Session:
     return session
 
 
-def provider(url: str, session: requests.Session, seconds: float) -> HTTPProvider:
-    """Return web3's way to a node.
+def request(
+    url: str, session: requests.Session, method: str, parameters: list[Any], seconds: float
+) -> Any:
+    """Ask a node by web3, and return its answer, whatever that is.
 
     Args:
         url: the node's address.
         session: the connections to use.
-        seconds: how long one answer may take.
+        method: what is asked.
+        parameters: for what.
+        seconds: how long the answer may take.
     """
-    return HTTPProvider(
+    provider = HTTPProvider(
         url,
         {"timeout": seconds},
         session=session,
         # one that sends a transaction again on its own would hide what became of the first
         exception_retry_configuration=None,
     )
+    return provider.make_request(RPCEndpoint(method), parameters)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from eventserver_chain_evm.account import Account
 from eventserver_chain_evm.composing import chain_from_settings
 
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
+from eventserver_core.domain.proof import Anchor
 from eventserver_core.sections import CORE_SECTIONS
 from eventserver_core.settings import Settings, Sources
 from eventserver_core.testing.clock import ManualClock
@@ -24,6 +26,17 @@ from eventserver_core.testing.parts import Anvil
 
 ETHER = 10**18
 GWEI = 10**9
+
+_HERE = Path(__file__).parent
+_NODES = frozenset({"node", "legacy_node"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a node, be it only because a fixture that it uses does so."""
+    for item in items:
+        is_here = item.path.is_relative_to(_HERE)
+        if is_here and _NODES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
 
 
 class Owner:
@@ -66,6 +79,7 @@ class Batch:
         self.root = os.urandom(32)
         self.transactions: list[AnchorTransaction] = []
         self.others = list(others)
+        self.anchor: Anchor | None = None
 
     def prepare(self) -> AnchorTransaction:
         """Prepare the next transaction, and keep it if it is a new one."""
@@ -76,8 +90,16 @@ class Batch:
         return prepared
 
     def find(self) -> AnchorReceipt | None:
-        found = (self.backend.find(one) for one in reversed(self.transactions))
-        return next((receipt for receipt in found if receipt is not None), None)
+        found = (self.backend.find(one, self.known(one)) for one in reversed(self.transactions))
+        receipt = next((receipt for receipt in found if receipt is not None), None)
+        self.anchor = None if receipt is None else receipt.anchor
+        return receipt
+
+    def known(self, transaction: AnchorTransaction) -> Anchor | None:
+        """Return where a transaction was found before."""
+        if self.anchor and self.anchor.transaction_hash == transaction.transaction_hash:
+            return self.anchor
+        return None
 
     def step(self) -> AnchorReceipt | None:
         """Do what the worker does each time that it looks at a batch."""
@@ -143,6 +165,7 @@ class RpcProxy:
         self.parameters: list[Any] = []
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self.seconds_per_byte = 0.0
+        self.seconds_per_answer = 0.0
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -176,6 +199,7 @@ class RpcProxy:
         method = request["method"]
         self.asked.append(method)
         self.parameters = request["params"]
+        time.sleep(self.seconds_per_answer)
         status, body = 200, b""
         try:
             body = json.dumps(self._answer(method, request)).encode()

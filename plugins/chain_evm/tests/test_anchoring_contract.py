@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from eventserver_chain_evm.contract import ANCHOR_GAS, PLAIN_ANCHOR_GAS, artefact, runtime_code
+from eventserver_chain_evm.contract import artefact, runtime_code
 
 from eventserver_core.errors import BackendUnavailableError
 from eventserver_core.testing.parts import Anvil
@@ -42,7 +42,7 @@ def test_the_artefact_says_which_compiler_made_it() -> None:
     assert f"# pragma evm-version {artefact()['evmVersion']}\n" in source
 
 
-@pytest.mark.parametrize(("kind", "most"), [("contract", ANCHOR_GAS), ("plain", PLAIN_ANCHOR_GAS)])
+@pytest.mark.parametrize(("kind", "most"), [("contract", 24_000), ("plain", 23_000)])
 def test_an_anchor_uses_as_little_gas_as_promised(
     node: Anvil,
     contract: str,
@@ -51,7 +51,6 @@ def test_an_anchor_uses_as_little_gas_as_promised(
     kind: str,
     most: int,
 ) -> None:
-    assert (ANCHOR_GAS, PLAIN_ANCHOR_GAS) == (24_000, 23_000)
     backend = make_chain(blockchain__contract=contract if kind == "contract" else "")
     used = []
     for root in ROOTS:
@@ -113,14 +112,49 @@ def test_deploying_tells_where_the_contract_is(node: Anvil, owner: Any, backend:
 
 
 def test_a_deployment_that_is_in_no_block_in_time_says_that_it_was_sent_and_where_it_will_be(
+    node: Anvil, make_chain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventserver_chain_evm.deploying._BLOCK_SECONDS", 1.0)
+    with pytest.raises(BackendUnavailableError, match="was sent and is in no block") as caught:
+        make_chain().deploy_contract()
+    words = str(caught.value).replace(",", "").split()
+    address = next(word for word in words if len(word) == 42)
+    transaction_hash = next(word for word in words if len(word) == 66)
+    assert f"set blockchain.contract = {address}, and `eventserver chain status`" in str(
+        caught.value
+    )
+    afterwards = make_chain(blockchain__contract=address)
+    with pytest.raises(BackendUnavailableError, match="there is no contract"):
+        afterwards.account_status()
+    node.mine()
+    assert node.rpc("eth_getTransactionReceipt", transaction_hash)["status"] == "0x1"
+    assert node.rpc("eth_getCode", address, "latest") == "0x" + runtime_code().hex()
+    afterwards.check()
+    assert afterwards.account_status().contract == address
+
+
+def test_a_second_deployment_is_not_paid_for_while_the_first_one_waits(
+    node: Anvil, owner: Any, make_chain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventserver_chain_evm.deploying._BLOCK_SECONDS", 0.0)
+    backend = make_chain()
+    for words in ("was sent and is in no block", "nothing was sent: .* has sent 1 that is in no"):
+        with pytest.raises(BackendUnavailableError, match=words):
+            backend.deploy_contract()
+    assert owner.nonce("pending") == 1
+    node.mine()
+    with pytest.raises(BackendUnavailableError, match="was sent and is in no block"):
+        backend.deploy_contract()
+
+
+def test_a_deployment_has_its_own_time_and_not_that_of_other_calls(
     node: Anvil, make_chain: Callable[..., Any]
 ) -> None:
-    with pytest.raises(BackendUnavailableError, match="was sent and is in no block") as caught:
-        make_chain(plugins__time_limit=1).deploy_contract()
-    node.mine()
-    address = next(word for word in str(caught.value).replace(",", "").split() if len(word) == 42)
-    assert node.rpc("eth_getCode", address, "latest") == "0x" + runtime_code().hex()
-    make_chain(blockchain__contract=address).check()
+    node.rpc("evm_setAutomine", True)
+    try:
+        assert make_chain(plugins__time_limit="0.01").deploy_contract().address
+    finally:
+        node.rpc("evm_setAutomine", False)
 
 
 def test_a_deployment_that_is_not_paid_for_says_that_nothing_was_sent(

@@ -116,6 +116,43 @@ def test_what_a_node_no_longer_has_is_missing_and_not_false(
     assert "no longer has" in step.detail or "is not kept" in step.detail
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"timestamp": "0xffffffffffffffffffff"},
+        {"timestamp": "0xffffffffffff"},
+        {"number": "0x" + "f" * 64},
+        {"transactions": "all of them"},
+    ],
+    ids=str,
+)
+def test_a_node_that_answers_nonsense_can_t_tell(
+    proxy: Any, batch: Any, anchor: Any, lie: dict[str, Any]
+) -> None:
+    proxy.change("eth_getBlockByNumber", **lie)
+    step = eventserver_check_anchor(anchor, batch.root, proxy.url)
+    assert (step.outcome, "was not asked" in step.detail) == (Outcome.MISSING, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 10_000_000,
+        b'{"a":' * 2_000_000,
+        b'"' + b"x" * 10_000_000 + b'"',
+        b" " * 17_000_000,
+        b'{"jsonrpc": "2.0", "id": 0, "error": {"message": ' + b"[" * 900 + b"]" * 900 + b"}}",
+    ],
+    ids=["deep", "deep objects", "long", "too long", "deep words"],
+)
+def test_a_hostile_node_can_t_tell_either(proxy: Any, batch: Any, anchor: Any, body: bytes) -> None:
+    for method in ("eth_chainId", "eth_getBlockByNumber", "eth_getTransactionReceipt"):
+        proxy.answers.clear()
+        proxy.throw(method, proxy.RawAnswerError(200, body))
+        step = eventserver_check_anchor(anchor, batch.root, proxy.url)
+        assert (step.outcome, "was not asked" in step.detail) == (Outcome.MISSING, True)
+
+
 def test_a_node_that_is_behind_or_of_another_chain_or_down_can_t_tell(
     node: Anvil, proxy: Any, batch: Any, anchor: Any
 ) -> None:

@@ -189,6 +189,52 @@ def test_an_empty_account_is_reported_with_what_it_has_and_what_it_needs(
     assert batch.step() is not None
 
 
+def test_the_check_and_the_status_reckon_with_what_would_be_signed(
+    node: Anvil, owner: Any, backend: Any, make_batch: Callable[..., Any]
+) -> None:
+    batch = make_batch()
+    batch.root = b"\xff" * 32
+    cost = backend.account_status().anchor_cost
+    said = []
+    owner.set_balance(cost - 1)
+    for call in (backend.check, batch.prepare):
+        with pytest.raises(BackendUnavailableError, match="and one anchor may cost") as caught:
+            call()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert backend.account_status().anchors == 0
+    owner.set_balance(cost)
+    backend.check()
+    batch.prepare()
+    assert batch.last["gas"] * batch.last["maxFeePerGas"] == cost
+    assert backend.account_status().anchors == 1
+
+
+def test_the_status_can_be_had_where_no_anchor_s_cost_can(
+    owner: Any, proxy: Any, through_proxy: Any, make_chain: Callable[..., Any]
+) -> None:
+    proxy.throw("eth_estimateGas", proxy.RefusalError("would revert"))
+    for balance in (ETHER, 0):
+        owner.set_balance(balance)
+        status = through_proxy.account_status()
+        assert (status.balance, status.anchor_cost, status.anchors) == (balance, None, None)
+    owner.set_balance(ETHER)
+    assert make_chain(blockchain__account_key="").account_status().anchor_cost > 0
+
+
+def test_a_key_without_a_budget_is_warned_of_at_the_start(
+    make_chain: Callable[..., Any],
+) -> None:
+    def events(**keys: object) -> list[str]:
+        with capture_logs() as logs:
+            make_chain(**keys)
+        return [line["event"] for line in logs]
+
+    assert events() == ["daily_budget_not_set"]
+    assert events(evm__daily_budget="0.01") == []
+    assert events(blockchain__account_key="") == []
+
+
 def test_an_account_that_was_emptied_after_signing_is_reported_too(
     node: Anvil, owner: Any, batch: Any
 ) -> None:

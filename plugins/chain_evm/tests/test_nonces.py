@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from eventserver_core.backends.chain import AnchorTransaction
 from eventserver_core.errors import BackendUnavailableError
@@ -103,27 +104,32 @@ def test_a_gap_that_a_dropped_transaction_left_is_filled_by_the_next_root(
     assert second.step() is not None
 
 
-def test_a_gap_that_no_root_comes_to_fill_is_filled_after_a_while(
+def test_a_gap_that_no_root_comes_to_fill_is_reported_and_nothing_is_sent_for_it(
     node: Anvil,
     owner: Any,
+    proxy: Any,
     make_chain: Callable[..., Any],
     make_batch: Callable[..., Any],
     anchors: Callable[[Any], int],
 ) -> None:
     foreign = [owner.send(0), owner.send(1)]
-    batch = make_batch(make_chain(evm__replace_after_blocks=3))
+    batch = make_batch(make_chain(blockchain__rpc_url=proxy.url, evm__replace_after_blocks=3))
     batch.step()
     for transaction_hash in foreign:
         node.rpc("anvil_dropTransaction", transaction_hash)
-    for _ in range(3):
-        node.mine()
-        assert batch.find() is None
-    assert owner.nonce() == 0
-    batch.step()
+    node.mine(3)
+    proxy.asked.clear()
+    with capture_logs() as logs:
+        assert batch.prepare() == batch.transactions[0]
+    (line,) = [line for line in logs if line["event"] == "nonce_gap"]
+    assert (line["nonce"], line["waiting"]) == (0, batch.transactions[0].transaction_hash)
+    assert "eth_sendRawTransaction" not in proxy.asked
+    owner.send(0)
+    owner.send(1)
     batch.step()
     node.mine()
     assert batch.step() is not None
-    assert batch.nonces == [2]
+    assert set(batch.nonces) == {2}
     assert anchors(batch) == 1
 
 
@@ -136,7 +142,9 @@ def test_a_gap_that_a_kept_transaction_will_fill_is_left_to_it(
     second = make_batch(backend, [first])
     second.step()
     node.mine(5)
-    second.step()
+    with capture_logs() as logs:
+        second.step()
+    assert "nonce_gap" not in [line["event"] for line in logs]
     assert owner.nonce("pending") == 0
     first.step()
     second.step()

@@ -110,6 +110,21 @@ def test_a_call_ends_before_the_core_gives_it_up(
         backend.account_status()
 
 
+@pytest.mark.parametrize("call", ["check", "account_status"])
+def test_slow_answers_do_not_add_up(
+    proxy: Any, make_chain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr("eventserver_chain_evm.backend.CHECK_SECONDS", 1.0)
+    backend = make_chain(
+        blockchain__rpc_url=proxy.url, evm__request_timeout="60", plugins__time_limit="1.25"
+    )
+    proxy.seconds_per_answer = 0.6
+    # the first answer may come in time; the second is given only what is left
+    with pytest.raises(BackendUnavailableError, match=r"within (0\.\d+|1) s"):
+        getattr(backend, call)()
+    assert len(proxy.asked) <= 2
+
+
 def test_a_process_that_was_forked_off_has_connections_of_its_own(node: Anvil) -> None:
     with closing(Connection(node.url, request_timeout=5)) as connection:
         assert connection.node(5).chain_id() == 31337
@@ -240,6 +255,25 @@ def test_a_block_that_does_not_agree_with_the_receipt_is_not_believed(
         mined.find()
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"timestamp": "0xffffffffffffffffffff"},
+        {"timestamp": "0xffffffffffff"},
+        {"timestamp": "0x3afff44180"},
+        {"timestamp": "-0x1"},
+        {"number": "0xffffffffffffffffffff"},
+    ],
+)
+def test_numbers_that_no_chain_has_are_no_answer(
+    proxy: Any, mined: Any, lie: dict[str, Any]
+) -> None:
+    proxy.change(BLOCK, **lie)
+    for call in (mined.find, mined.backend.check, lambda: mined.backend.prepare(b"\1" * 32)):
+        with pytest.raises(BackendUnavailableError, match="is not one; is it an Ethereum node"):
+            call()
+
+
 def test_a_receipt_made_up_for_a_transaction_that_is_in_no_block_is_not_believed(
     node: Anvil, proxy: Any, mined: Any, make_batch: Callable[..., Any]
 ) -> None:
@@ -265,6 +299,11 @@ def test_a_receipt_made_up_for_a_transaction_that_is_in_no_block_is_not_believed
         (200, b'{"jsonrpc": "2.0", "id": 0, "error": null}'),
         (200, b'{"jsonrpc": "2.0", "id": 0, "error": "no"}'),
         (200, b"[" * 100_000),
+        (200, b'{"jsonrpc": "2.0", "id": 0, "result": ' + b'{"a":' * 900 + b"1" + b"}" * 901),
+        (200, b'{"jsonrpc": "2.0", "id": 0, "error": ' + b"[" * 900 + b"]" * 900 + b"}"),
+        (200, b'{"jsonrpc": "2.0", "id": 0, "result": ' + b"9" * 100_000 + b"}"),
+        (200, b'{"jsonrpc": "2.0", "id": 0, "result": "0x' + b"f" * 64 + b'"}'),
+        (200, b"[" + b"0," * 500_000 + b"0]"),
         (200, b"\xff\xfe"),
         (401, b"{}"),
         (429, b"slow down"),

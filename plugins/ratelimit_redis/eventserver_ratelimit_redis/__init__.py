@@ -28,7 +28,7 @@ def eventserver_settings() -> Sequence[type[Section]]:
 
 @hookimpl
 def eventserver_ratelimit_backend(settings: Settings) -> RedisRateLimiter:
-    """Make the backend; Redis is not asked yet.
+    """Make the backend, and a first connection if Redis lets us within a second.
 
     Raises:
         ConfigurationError: ``redis.url`` is not an address of a Redis.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import structlog
 
@@ -16,7 +17,7 @@ from eventserver_ratelimit_redis.connections import Connections
 from eventserver_ratelimit_redis.counting import Counter, counter_key
 from eventserver_ratelimit_redis.local_share import LocalShare
 from eventserver_ratelimit_redis.settings import CLOSED, OPEN, RateLimitSettings
-from eventserver_ratelimit_redis.trouble import NotCountedError
+from eventserver_ratelimit_redis.trouble import ConnectingError, NotCountedError
 
 BACKEND = "ratelimit=redis"
 
@@ -51,6 +52,10 @@ class RedisRateLimiter:
         self._on_failure = on_failure
         self._share = local_share
         self._time_for_redis = timeout * _PART_FOR_REDIS
+        # a connection may take longer than a call, and nobody waits for an answer yet; whatever
+        # is wrong, the first call says it
+        with suppress(NotCountedError):
+            self._connections.prepare(time.monotonic() + CONNECT_SECONDS)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RedisRateLimiter:
@@ -107,6 +112,8 @@ class RedisRateLimiter:
         lowered = quota.limit if self._on_failure == OPEN else self._share_of(quota)
         try:
             counted = self._counter.count(began + self._time_for_redis, quota, key, cost, lowered)
+        except ConnectingError:
+            raise
         except NotCountedError as ex:
             self._connections.close_idle()
             if self._circuit.fail():

@@ -15,7 +15,10 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from eventserver_ratelimit_redis.trouble import NotCountedError, diagnose
+from eventserver_ratelimit_redis.trouble import ConnectingError, NotCountedError, diagnose
+
+PATIENCE = 5.0
+"""Seconds without any connection, of which some is being made, after which that is a failure."""
 
 _SHORTEST_READ = 0.001
 
@@ -57,6 +60,8 @@ class Connections:
         self._waiting = 0
         self._failures = 0
         self._failure = NotCountedError("", "")
+        self._without_since: float | None = None
+        self._was_waited_for = False
 
     def ask(self, deadline: float, *command: str | bytes | int) -> Any:
         """Send a command and return the answer.
@@ -66,6 +71,7 @@ class Connections:
             command: its words.
 
         Raises:
+            ConnectingError: the first connection is still being made.
             NotCountedError: no connection could be had.
             RedisError: the answer is an error, or none came. A command that was sent isn't sent
                 again, since it may have been done.
@@ -90,7 +96,7 @@ class Connections:
         Raises:
             NotCountedError: none could be had.
         """
-        self._give_back(self._borrow(deadline))
+        self._give_back(self._borrow(deadline, patiently=True))
 
     def close_idle(self) -> None:
         """Close all that no call uses: the next one looks the server up anew."""
@@ -99,7 +105,7 @@ class Connections:
         for connection in idle:
             self._close(connection)
 
-    def _borrow(self, deadline: float) -> Connection:
+    def _borrow(self, deadline: float, *, patiently: bool = False) -> Connection:
         with self._changed:
             failures = self._failures
             while True:
@@ -112,11 +118,25 @@ class Connections:
                     raise NotCountedError(self._failure.kind, self._failure.advice)
                 if self._connecting <= self._waiting and self._open < self._size:
                     self._start_connecting()
+                # one call waits for a first connection in vain, and not all the others too
+                if self._was_waited_for and not patiently and self._is_beginning():
+                    raise _connecting()
                 self._wait(deadline)
+
+    def _is_beginning(self) -> bool:
+        """Tell whether there is no connection yet, and one may still come."""
+        return (
+            self._without_since is not None
+            and time.monotonic() - self._without_since < PATIENCE
+            and 0 < self._connecting == self._open
+        )
 
     def _wait(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
+            if self._is_beginning():
+                self._was_waited_for = True
+                raise _connecting()
             if self._connecting:
                 raise diagnose(RedisTimeoutError())
             raise NotCountedError("PoolTimeout", "no connection was free; raise redis.pool_size")
@@ -128,6 +148,8 @@ class Connections:
 
     def _start_connecting(self) -> None:
         threading.Thread(target=self._connect, name="ratelimit=redis", daemon=True).start()
+        if self._without_since is None and self._open == 0:
+            self._without_since = time.monotonic()
         self._open += 1
         self._connecting += 1
 
@@ -140,7 +162,9 @@ class Connections:
             failure = diagnose(ex)
         with self._changed:
             self._connecting -= 1
+            self._was_waited_for = False
             if failure is None:
+                self._without_since = None
                 self._idle.append(connection)
             else:
                 self._forget(connection)
@@ -161,6 +185,11 @@ class Connections:
     def _forget(self, connection: Connection) -> None:
         connection.disconnect()
         self._open -= 1
+
+
+def _connecting() -> ConnectingError:
+    late = diagnose(RedisTimeoutError())
+    return ConnectingError(late.kind, late.advice)
 
 
 def _is_usable(connection: Connection) -> bool:

@@ -42,6 +42,13 @@ class NotCountedError(Exception):
         self.advice = advice
 
 
+class ConnectingError(NotCountedError):
+    """A call could not be counted, since the first connection is still being made.
+
+    That says nothing of Redis yet: a connection may well take longer than a call.
+    """
+
+
 def diagnose(error: Exception) -> NotCountedError:
     """Say in our own words what is wrong; a server's may repeat a password."""
     if isinstance(error, redis_errors.ResponseError):

@@ -69,10 +69,15 @@ def test_a_name_that_is_looked_up_slowly_keeps_no_request_waiting(
         return look_up(*args, **keywords)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
+    patience = "eventserver_ratelimit_redis.connections.PATIENCE"
+    monkeypatch.setattr(patience, float("inf"))
     limiter = make_limiter(valkey.url, timeout=0.05)
     with capture_logs() as lines:
         # each of these comes back while the name is still being looked up
         assert [limiter.hit("caller", quota).allowed for _ in range(6)] == [True] * 5 + [False]
+        assert lines == []
+        monkeypatch.setattr(patience, 0.0)
+        limiter.hit("caller", quota)
         assert [line["event"] for line in lines] == ["rate_limit_degraded"]
         found.set()
         wait_until(lambda: limiter.hit("caller", quota).allowed)

@@ -121,4 +121,5 @@ class S3Storage:
         if self.stat(key) is None:
             raise not_found(key)
         with self._bucket.call(f"the retention of {key} cannot be looked up"):
-            return self._bucket.retained_until(key)
+            lock = self._bucket.lock_of(key)
+        return lock.retain_until_date if lock else None

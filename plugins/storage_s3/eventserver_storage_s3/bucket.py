@@ -7,10 +7,12 @@ which signs and sends any request; nothing else here is private.
 from __future__ import annotations
 
 import io
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -33,7 +35,13 @@ from eventserver_storage_s3.transport import open_pool, time_limit
 INCOMING = "incoming/"
 """Where objects are that nobody has committed, and those of the probe; never listed."""
 
+SEEN_SECONDS = 30.0
+"""How long a bucket that was seen is taken to be there, by a write."""
+
 _TIDYING_SECONDS = 5.0
+_MOST_MISSING = timedelta(days=1)
+_SHARE_MISSING = 0.1
+"""How much of its time a lock may lack: else an object that many name is locked anew by each."""
 _ALGORITHM: dict[str, Any] = {"x-amz-checksum-algorithm": "SHA256"}
 _NO_LOCK = (
     "ObjectLockConfigurationNotFoundError",
@@ -68,6 +76,7 @@ class Bucket:
         self._configuration = configuration
         self._sse = configuration.sse
         self._key = configuration.customer_key
+        self._seen_at = -math.inf
         try:
             self._client = Minio(
                 configuration.host,
@@ -116,13 +125,25 @@ class Bucket:
     def require(self) -> None:
         """Make sure that there is such a bucket.
 
-        Some stores make one of any name that is written to.
-
         Raises:
             BackendUnavailableError: there isn't.
         """
         if not self.exists():
+            self._seen_at = -math.inf
             raise BackendUnavailableError(BACKEND, f"{self.place}: {NO_BUCKET}")
+        self._note_seen()
+
+    def require_for_writing(self) -> None:
+        """Make sure that there is such a bucket, or was a moment ago.
+
+        Some stores make one of any name that is written to; all others refuse the write, so a
+        question before each would tell nothing new.
+
+        Raises:
+            BackendUnavailableError: there isn't.
+        """
+        if time.monotonic() - self._seen_at >= SEEN_SECONDS:
+            self.require()
 
     def make(self) -> None:
         """Make the bucket, unless another process just did."""
@@ -159,6 +180,7 @@ class Bucket:
             if ex.code == "NoSuchKey":
                 return None
             raise
+        self._note_seen()
         return Word.of(found)
 
     def find(self, name: str) -> Word | None:
@@ -283,25 +305,33 @@ class Bucket:
         )
         return found
 
-    def retained_until(self, name: str) -> datetime | None:
-        """Return until when an object can't be deleted."""
+    def lock_of(self, name: str) -> Retention | None:
+        """Return an object's lock, which may have ended."""
         try:
-            retention = self._client.get_object_retention(self.name, name)
+            return self._client.get_object_retention(self.name, name)
         except S3Error as ex:
             if ex.code in _NO_LOCK:
                 return None
             raise
-        return retention.retain_until_date if retention else None
 
     def retain(self, name: str) -> None:
-        """Make sure that an object is locked as the settings have it.
+        """Make sure that an object is locked for as long as the settings have it, from now on.
 
-        Most stores take the lock along with the object. Some forget it in a copy, and what was
-        stored before there was a lock has none.
+        Most stores take the lock along with the object. Some forget it in a copy; what was stored
+        before there was a lock has none; and that of an object which is stored again was set then.
         """
-        retention = self._retention()
-        if retention is not None and self.retained_until(name) is None:
-            self._client.set_object_retention(self.name, name, retention)
+        wanted = self._retention()
+        if wanted is None:
+            return
+        found = self.lock_of(name)
+        if found is not None:
+            missing = wanted.retain_until_date - found.retain_until_date
+            if missing < min(_MOST_MISSING, self._configuration.retention * _SHARE_MISSING):
+                return
+            if found.retain_until_date > datetime.now(UTC):
+                # while a lock runs stores let its end be put off, and not the mode be changed
+                wanted = Retention(found.mode, wanted.retain_until_date)
+        self._client.set_object_retention(self.name, name, wanted)
 
     def _retention(self) -> Retention | None:
         mode = self._configuration.lock_mode
@@ -309,6 +339,9 @@ class Bucket:
             return None
         until = datetime.now(UTC) + self._configuration.retention
         return Retention(mode, until.replace(microsecond=0))
+
+    def _note_seen(self) -> None:
+        self._seen_at = time.monotonic()
 
     def _key_headers(self) -> dict[str, Any]:
         return dict(self._key.headers()) if self._key else {}

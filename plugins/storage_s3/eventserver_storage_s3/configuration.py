@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +13,11 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import certifi
 from minio.commonconfig import COMPLIANCE, GOVERNANCE
 from minio.credentials.providers import Provider
 from minio.sse import Sse, SseCustomerKey, SseKMS, SseS3
+from urllib3.util.ssl_ import create_urllib3_context
 
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.sections import PluginSettings, ServerSettings, StorageSettings
@@ -45,6 +49,7 @@ class Configuration:
     Attributes:
         host: with the port, if any.
         lock_mode: as S3 names it; None where objects aren't locked.
+        trust: whose certificates are believed.
         call_limit: seconds after which a call of the backend has ended, whatever the store does.
     """
 
@@ -52,6 +57,7 @@ class Configuration:
     secure: bool
     region: str
     bucket: str
+    trust: ssl.SSLContext = field(repr=False)
     provider: Provider = field(repr=False)
     encryption: str
     sse: Sse | None = field(repr=False)
@@ -92,6 +98,7 @@ def configure(settings: Settings) -> Configuration:
 
     place = checked(lambda: _parse_endpoint(storage.endpoint, storage.region))
     secure, host = place or (True, "")
+    trust = checked(lambda: _trust(own))
     sse = checked(lambda: _encryption(storage, own))
     if storage.encryption == "sse-c" and not secure and not _is_loopback(host):
         faults.append(
@@ -103,13 +110,14 @@ def configure(settings: Settings) -> Configuration:
     checked(lambda: _check_lock(own))
     checked(lambda: _check_keys(own, is_production=settings.is_production))
     checked(lambda: _check_times(own, plugins))
-    if faults:
+    if faults or trust is None:
         raise ConfigurationError(faults)
     return Configuration(
         host=host,
         secure=secure,
         region=storage.region,
         bucket=storage.bucket,
+        trust=trust,
         provider=make_provider(own.access_key, own.secret_key, own.session_token),
         encryption=storage.encryption or "none",
         sse=sse,
@@ -169,6 +177,23 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def _trust(own: S3Settings) -> ssl.SSLContext:
+    trust = create_urllib3_context()
+    for setting, path in (
+        ("SSL_CERT_FILE", os.environ.get("SSL_CERT_FILE") or certifi.where()),
+        ("s3.ca_file", own.ca_file),
+    ):
+        try:
+            if path:
+                trust.load_verify_locations(path)
+        except OSError as ex:
+            raise ConfigurationError(
+                f"{setting}: expected a file with certificates in PEM that this process may read "
+                f"({ex.strerror or 'there is none in it'})"
+            ) from ex
+    return trust
 
 
 def _encryption(storage: StorageSettings, own: S3Settings) -> Sse | None:

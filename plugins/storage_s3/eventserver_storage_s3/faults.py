@@ -85,7 +85,7 @@ def _why(ex: Exception) -> str:
             if isinstance(getattr(ex, "reason", None), SSLError):
                 return (
                     "the store's certificate doesn't hold; check storage.endpoint, and name a file "
-                    "with the certificates to trust in SSL_CERT_FILE"
+                    "with the certificate that signed it in s3.ca_file"
                 )
             return (
                 f"the store does not answer ({_kind(ex)}); check that it runs, that "

@@ -72,6 +72,10 @@ class S3Settings(Section, name="s3"):
         expected=NATURAL,
         doc="How long objects are kept from being deleted, in days.",
     )
+    ca_file: str = option(
+        "",
+        doc="A file with certificates, in PEM, to trust besides the public ones.",
+    )
     pool_size: int | None = option(
         "",
         parser=parse_optional_count,

@@ -8,14 +8,12 @@ and no retry begins after it.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-import certifi
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import MaxRetryError
@@ -69,7 +67,7 @@ def open_pool(configuration: Configuration) -> PoolManager:
             backoff_jitter=_BACKOFF_JITTER,
         ),
         cert_reqs="CERT_REQUIRED",
-        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        ssl_context=configuration.trust,
     )
     pool.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedSecurePool}
     return pool

@@ -111,7 +111,7 @@ class _Parts:
         self._last: SentPart | None = None
         self._is_temporary = not locked
         self._is_finished = False
-        self._bucket.require()
+        self._bucket.require_for_writing()
         self._upload_id = self._bucket.begin(name, checksummed=self._checksummed, locked=locked)
 
     def send(self, content: bytes) -> None:

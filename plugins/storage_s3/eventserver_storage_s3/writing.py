@@ -57,8 +57,9 @@ class Writer:
     def holds(self, key: str, evidence: Evidence) -> bool:
         """Tell whether an object is there already, as far as the store can tell in one request."""
         abilities = self.abilities()
-        word = self.bucket.find(key)
+        word = self.bucket.head(key)
         if word is None:
+            self.bucket.require_for_writing()
             return False
         # under another encryption the probe's findings don't count
         by_etag = word.encryption == self._encryption and abilities.trusts_etag_of(word)

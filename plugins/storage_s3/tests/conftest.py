@@ -145,6 +145,12 @@ def storage(make_storage: Callable[..., S3Storage]) -> S3Storage:
 
 
 @pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each write ask whether the bucket is there, as after a while without any."""
+    monkeypatch.setattr("eventserver_storage_s3.bucket.SEEN_SECONDS", 0.0)
+
+
+@pytest.fixture
 def monotonic() -> Callable[[], float]:
     """Return the clock by which a call's time is limited."""
     return time.monotonic

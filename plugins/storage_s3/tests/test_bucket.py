@@ -49,6 +49,7 @@ def test_a_bucket_that_is_not_there_is_told_and_not_made(
     assert not client.bucket_exists(elsewhere["storage__bucket"])
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_a_bucket_that_went_away_is_not_made_again(
     make_storage: Callable[..., S3Storage],
     elsewhere: dict[str, str],
@@ -64,6 +65,22 @@ def test_a_bucket_that_went_away_is_not_made_again(
         with pytest.raises(BackendUnavailableError, match="no such bucket"):
             call()
     assert not client.bucket_exists(elsewhere["storage__bucket"])
+
+
+def test_absence_is_never_said_of_a_bucket_that_is_not_there(
+    make_storage: Callable[..., S3Storage],
+    elsewhere: dict[str, str],
+    seaweedfs_with_more: SeaweedFS,
+    make_client: Callable[[SeaweedFS], Minio],
+) -> None:
+    storage = make_storage(**elsewhere, s3__create_bucket="true")
+    assert storage.stat(KEY) is None
+    make_client(seaweedfs_with_more).remove_bucket(elsewhere["storage__bucket"])
+    with pytest.raises(BackendUnavailableError, match="no such bucket"):
+        storage.stat(KEY)
+    with pytest.raises(BackendUnavailableError, match="no such bucket"):
+        storage.put(KEY, b"x")  # once it was found missing, the next write asks
+    assert not make_client(seaweedfs_with_more).bucket_exists(elsewhere["storage__bucket"])
 
 
 def test_many_make_the_bucket_at_once(

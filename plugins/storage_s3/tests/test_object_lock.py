@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from eventserver_storage_s3 import S3Storage
 from minio import Minio
+from minio.commonconfig import GOVERNANCE
 from minio.error import S3Error
+from minio.retention import Retention
 
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.errors import ConfigurationError, ObjectNotFoundError
@@ -69,6 +71,55 @@ def test_storing_again_makes_no_further_version(
     store(locking)
     versions = list(client.list_objects(bucket, recursive=True, include_version=True))
     assert len(versions) == 1  # nor is anything left of what was on its way
+
+
+@pytest.mark.parametrize("store", STORED, ids=["put", "upload", "upload to a known key"])
+def test_a_lock_that_ends_too_soon_is_put_off_when_the_object_is_stored_again(
+    make_storage: Callable[..., S3Storage], locking: S3Storage, store: Callable[[S3Storage], str]
+) -> None:
+    key = store(locking)
+    longer = make_storage(s3__object_lock="governance", s3__retention_days="30")
+    assert store(longer) == key
+    until = longer.retained_until(key)
+    assert until is not None
+    assert abs(until - datetime.now(UTC) - timedelta(days=30)) < timedelta(hours=1)
+
+
+def test_a_lock_is_never_made_shorter(
+    make_storage: Callable[..., S3Storage], locking: S3Storage
+) -> None:
+    longer = make_storage(s3__object_lock="governance", s3__retention_days="30")
+    key = longer.put(key_of(SMALL), SMALL).key
+    until = longer.retained_until(key)
+    locking.put(key, SMALL)
+    assert locking.retained_until(key) == until
+
+
+@pytest.mark.parametrize(("missing", "is_put_off"), [(16, False), (17, True)])
+def test_what_lacks_less_than_a_tenth_of_its_time_is_left_alone(
+    storage: S3Storage,
+    locking: S3Storage,
+    client: Minio,
+    bucket: str,
+    missing: int,
+    is_put_off: bool,
+) -> None:
+    key = storage.put(key_of(SMALL), SMALL).key
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=DAYS, hours=-missing)
+    client.set_object_retention(bucket, key, Retention(GOVERNANCE, until))
+    locking.put(key, SMALL)
+    assert (locking.retained_until(key) != until) == is_put_off
+
+
+def test_a_lock_that_runs_keeps_its_mode(
+    make_storage: Callable[..., S3Storage], locking: S3Storage, client: Minio, bucket: str
+) -> None:
+    key = locking.put(key_of(SMALL), SMALL).key
+    make_storage(s3__object_lock="compliance", s3__retention_days="30").put(key, SMALL)
+    lock = client.get_object_retention(bucket, key)
+    assert lock is not None
+    assert lock.mode == GOVERNANCE
+    assert lock.retain_until_date > datetime.now(UTC) + timedelta(days=29)
 
 
 def test_a_lock_for_good_holds_against_everybody(

@@ -55,6 +55,8 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"storage__encryption": "sse-c"}, "s3.customer_key_file"),
     ({"storage__encryption": "sse-c", "s3__customer_key_file": "/no/such"}, "s3.customer_key_file"),
     ({"s3__customer_key_file": "/no/such"}, "s3.customer_key_file"),
+    ({"s3__ca_file": "/no/such"}, "s3.ca_file"),
+    ({"s3__ca_file": __file__}, "s3.ca_file"),
     ({"storage__max_file_size": str(6 * 1024**3)}, "storage.max_file_size"),
     ({"s3__object_lock": "forever"}, "s3.object_lock"),
     ({"s3__object_lock": "governance"}, "s3.retention_days"),

@@ -45,7 +45,9 @@ class PlainChain:
         if transaction.payload not in [block.payload for block in self.blocks]:
             self.blocks.append(transaction)
 
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         self.require()
         numbers = [n for n, block in enumerate(self.blocks, 1) if self.same(block, transaction)]
         return self.receipt(transaction, numbers[-1]) if numbers else None
@@ -125,11 +127,14 @@ TestPublishesAtOnce = suite(
     PublishesAtOnce,
     "test_a_prepared_transaction_is_not_visible",
     "test_a_transaction_that_was_never_published_is_not_found",
+    "test_what_was_found_is_found_again_where_it_was",
 )
 
 
 class FindsWhatIsPending(PlainChain):
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         return super().find(transaction) or self.receipt(transaction, len(self.blocks) + 1)
 
 
@@ -138,6 +143,7 @@ TestFindsWhatIsPending = suite(
     "test_a_prepared_transaction_is_not_visible",
     "test_a_receipt_is_of_a_transaction_with_this_root",
     "test_a_transaction_that_was_never_published_is_not_found",
+    "test_what_was_found_is_found_again_where_it_was",
 )
 
 
@@ -171,6 +177,7 @@ TestRemembersWhatItPrepared = suite(
     "test_a_root_that_is_prepared_again_is_anchored_once",
     "test_publishing_again_does_not_anchor_again",
     "test_roots_that_are_prepared_together_are_all_anchored",
+    "test_what_was_found_is_found_again_where_it_was",
 )
 
 

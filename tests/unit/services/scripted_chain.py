@@ -76,7 +76,9 @@ class ScriptedChain:
                 self._waiting.append(transaction)
             self._end("publish")
 
-    def find(self, transaction: AnchorTransaction) -> AnchorReceipt | None:
+    def find(
+        self, transaction: AnchorTransaction, known: Anchor | None = None
+    ) -> AnchorReceipt | None:
         with self._guard:
             self._begin("find")
             receipt = None

@@ -219,6 +219,26 @@ class TestOutages:
         assert batches.backlog().last_error == "not this root"
         assert anchoring.due() == []
 
+    def test_a_receipt_that_no_database_takes_stops_no_other(
+        self,
+        anchoring: AnchorBatches,
+        events: EventRepository,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        batch: BatchRecord,
+    ) -> None:
+        anchoring.anchor_batch(lease, batch)
+        chain.make_block()
+        absurd = chain.find(chain.published[0])
+        assert absurd is not None
+        anchor = replace(absurd.anchor, block_number=2**70)
+        chain.find = lambda *_: replace(absurd, anchor=anchor)  # type: ignore[method-assign]
+        step(anchoring, lease, clock)
+        assert status(events) == "batched"
+        assert batches.backlog().last_error is not None
+
     def test_a_failure_stays_visible_until_the_batch_is_in_a_block(
         self,
         anchoring: AnchorBatches,

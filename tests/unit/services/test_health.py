@@ -15,7 +15,7 @@ from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository
 from eventserver_core.errors import AuthenticationError, BackendUnavailableError
 from eventserver_core.services import health as health_module
-from eventserver_core.services.health import CheckHealth
+from eventserver_core.services.health import Anchoring, CheckHealth
 from eventserver_core.testing.clock import ManualClock
 from tests.db.rows import PATIENCE, fill
 
@@ -54,9 +54,8 @@ def make_health(
         return CheckHealth(
             {**checks, "database": database.check},
             NEEDED,
-            BatchRepository(database),
-            timedelta(minutes=10),
             clock.now,
+            Anchoring(BatchRepository(database), timedelta(minutes=10)),
         )
 
     return make
@@ -200,9 +199,22 @@ class TestWhileSomebodyElseAsks:
         asking: Callable[[], None],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(health_module, "_REMEMBERED_FOR", 0.0)
+        monkeypatch.setattr(health, "_remembered_for", 0.0)
         monkeypatch.setattr(health_module, "_TRUSTED_FOR", 3600.0)
         first = health.check()
+        asking()
+        assert health.check() is first
+
+    def test_an_older_answer_beats_none_while_somebody_else_asks(
+        self,
+        health: CheckHealth,
+        asking: Callable[[], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(health_module, "_PATIENCE", 0.02)
+        first = health.check()
+        monkeypatch.setattr(health, "_remembered_for", 0.0)
+        monkeypatch.setattr(health_module, "_TRUSTED_FOR", 0.0)
         asking()
         assert health.check() is first
 
@@ -220,8 +232,17 @@ class TestWhileSomebodyElseAsks:
 def test_and_then_asked_for_again(
     health: CheckHealth, dependencies: dict[str, Dependency], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_module, "_REMEMBERED_FOR", 0.0)
+    monkeypatch.setattr(health, "_remembered_for", 0.0)
     health.check()
     dependencies["storage"].error = DOWN
     assert health.check().status == "unhealthy"
     assert dependencies["storage"].asked == 2
+
+
+class TestManyAtOnce:
+    def test_a_slow_one_keeps_no_other_waiting(self, clock: ManualClock) -> None:
+        barrier = threading.Barrier(3)  # passes only when all three are asked at once
+        checks = dict.fromkeys(("storage", "blockchain", "redis"), lambda: barrier.wait(30))
+        found = CheckHealth(checks, frozenset({"storage"}), clock.now).check()  # type: ignore[arg-type]
+        assert found.services == {"storage": True, "blockchain": True, "redis": True}
+        assert (found.status, found.backlog) == ("healthy", None)

@@ -111,6 +111,21 @@ def test_a_password_in_an_address_is_hidden(load: Load, url: str, shown: str) ->
     assert CANARY not in everything_said(settings, DatabaseSettings)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgres//me:S3CRET@h/x",
+        "postgresql:/me:S3CRET@h/x",
+        "host=h user=me password=S3CRET dbname=x",
+        ":S3CRET@h:6379",
+    ],
+)
+def test_what_is_meant_as_an_address_and_is_none_is_hidden(load: Load, text: str) -> None:
+    settings = load(DATABASE_URL=text)
+    assert "S3CRET" not in repr(settings[DatabaseSettings])
+    assert all("S3CRET" not in origin.shown for origin in settings.origins)
+
+
 def test_a_nodes_address_is_hidden_for_it_may_hold_a_key(load: Load) -> None:
     settings = load(BLOCKCHAIN_RPC_URL=f"https://mainnet.example/v3/{CANARY}")
     assert CANARY in settings[BlockchainSettings].rpc_url

@@ -16,6 +16,7 @@ KEY = f"media-{sha256_hex(CONTENT)}"
 SENT_ONCE_MORE = ("slow down", "drop", "lose")
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("fault", SENT_ONCE_MORE)
 @pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
 def test_a_put_survives_a_fault_that_passes(
@@ -26,6 +27,7 @@ def test_a_put_survives_a_fault_that_passes(
     assert b"".join(storage.read(KEY)) == CONTENT
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("fault", SENT_ONCE_MORE)
 @pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
 def test_a_put_gives_up_on_a_fault_that_stays(
@@ -86,6 +88,7 @@ def test_a_wrong_etag_that_passes_costs_one_more_put(
     assert b"".join(storage.read(KEY)) == CONTENT
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("kind", ["HEAD object", "HEAD bucket", "PUT object"])
 def test_a_store_that_hangs_is_given_up_within_the_time_limit(
     make_proxied: Callable[..., S3Storage], proxy: Any, monotonic: Callable[[], float], kind: str
@@ -113,6 +116,22 @@ def test_what_is_there_already_is_not_sent_again(proxied: S3Storage, proxy: Any)
     proxy.heal()
     assert proxied.put(KEY, CONTENT) == first
     assert proxy.counts() == {"HEAD object": 1}
+
+
+def test_a_new_object_costs_three_requests_while_the_bucket_was_seen(
+    proxied: S3Storage, proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventserver_storage_s3.bucket.SEEN_SECONDS", float("inf"))
+    proxied.put(KEY, CONTENT)
+    assert proxy.counts() == {"HEAD object": 2, "PUT object": 1}
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_bucket_that_was_not_seen_for_a_while_is_asked_for(
+    proxied: S3Storage, proxy: Any
+) -> None:
+    proxied.put(KEY, CONTENT)
+    assert proxy.counts() == {"HEAD object": 2, "HEAD bucket": 1, "PUT object": 1}
 
 
 @pytest.mark.parametrize("fault", ["garbage", "redirect"])

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from eventserver_storage_s3 import S3Storage
+from eventserver_storage_s3.configuration import configure
 
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.errors import BackendUnavailableError
+from eventserver_core.settings import Settings
 
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * 4096 * 11
@@ -20,6 +22,22 @@ KEY = f"media-{sha256_hex(CONTENT)}"
 @pytest.fixture
 def trusted(certificate_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate_files[0]))
+
+
+def test_a_further_certificate_is_trusted_beside_the_public_ones(
+    make_storage: Callable[..., S3Storage],
+    tls_proxy: Any,
+    certificate_files: tuple[Path, Path],
+    make_settings: Callable[..., Settings],
+) -> None:
+    ca_file = str(certificate_files[0])
+    storage = make_storage(storage__endpoint=tls_proxy.url, s3__ca_file=ca_file)
+    assert storage.put(KEY, b"x").size == 1
+    trusted = [
+        configure(make_settings(**keys)).trust.cert_store_stats()["x509"]
+        for keys in ({}, {"s3__ca_file": ca_file})
+    ]
+    assert trusted[1] == trusted[0] + 1 > 50
 
 
 @pytest.mark.usefixtures("trusted")
@@ -61,6 +79,6 @@ def test_a_certificate_that_nobody_trusts_is_refused(
     make_storage: Callable[..., S3Storage], tls_proxy: Any
 ) -> None:
     storage = make_storage(storage__endpoint=tls_proxy.url, s3__max_retries="0")
-    with pytest.raises(BackendUnavailableError, match="certificate"):
+    with pytest.raises(BackendUnavailableError, match=r"certificate .* s3\.ca_file"):
         storage.put(KEY, b"x")
     assert not tls_proxy.seen

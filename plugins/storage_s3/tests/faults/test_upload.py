@@ -33,6 +33,7 @@ def leftovers(client: Minio, bucket: str) -> list[str | None]:
     return found + [entry.object_name for entry in begun]
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("fault", ["slow down", "drop", "lose"])
 @pytest.mark.parametrize("step", STEPS)
 def test_an_upload_survives_a_fault_that_passes(
@@ -43,6 +44,7 @@ def test_an_upload_survives_a_fault_that_passes(
     assert b"".join(storage.read(KEY)) == CONTENT
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("fault", ["slow down", "drop"])
 @pytest.mark.parametrize("step", STEPS)
 def test_an_upload_gives_up_on_a_fault_that_stays(
@@ -63,6 +65,7 @@ def test_an_upload_gives_up_on_a_fault_that_stays(
         assert leftovers(client, bucket) == []
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize("key", [None, KEY], ids=["key unknown", "key known"])
 @pytest.mark.parametrize("step", ["finish", "HEAD object", "HEAD bucket", "copy"])
 def test_a_commit_that_failed_may_be_repeated(
