@@ -46,6 +46,8 @@ def _checked(node: Node, anchor: Anchor, root: bytes) -> Step:
     if block is None:
         missing = "is not there yet" if height < anchor.block_number else "is not kept"
         return _step(Outcome.MISSING, f"at this node block {anchor.block_number} {missing}")
+    if block.number != anchor.block_number or height < block.number:
+        return _contradicts("it gives another block, or one above its newest")
     if (fault := _block_fault(block, anchor)) is not None:
         return _step(Outcome.FAILED, fault)
     sent, receipt = node.sent(anchor.transaction_hash), node.receipt(anchor.transaction_hash)
@@ -54,6 +56,9 @@ def _checked(node: Node, anchor: Anchor, root: bytes) -> Step:
             Outcome.MISSING,
             f"block {block.number} lists the transaction, but this node no longer has its content",
         )
+    about = (receipt.transaction_hash, receipt.block_number)
+    if about != (anchor.transaction_hash, anchor.block_number):
+        return _contradicts("its receipt is of another transaction or block")
     if (fault := _transaction_fault(sent, receipt, anchor, root)) is not None:
         return _step(Outcome.FAILED, fault)
     confirmations = height - block.number + 1
@@ -87,6 +92,10 @@ def _transaction_fault(sent: Sent, receipt: Receipt, anchor: Anchor, root: bytes
     if sent.to != anchor.contract.lower():
         return "the transaction calls another contract"
     return None if has_log(root, receipt.logs, anchor.contract) else "the contract logged no root"
+
+
+def _contradicts(how: str) -> Step:
+    return _step(Outcome.MISSING, f"the chain was not asked: the node contradicts itself, {how}")
 
 
 def _step(outcome: Outcome, detail: str) -> Step:

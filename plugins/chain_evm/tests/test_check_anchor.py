@@ -98,6 +98,33 @@ def test_an_anchor_that_was_reverted_or_moved_fails(
     assert step.outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize(
+    ("method", "lie"),
+    [
+        ("eth_getBlockByNumber", {"number": "0x1"}),
+        ("eth_getTransactionReceipt", {"transactionHash": OTHER_HASH}),
+        ("eth_getTransactionReceipt", {"blockNumber": "0x1"}),
+    ],
+    ids=str,
+)
+def test_a_node_that_contradicts_itself_can_t_tell(
+    proxy: Any, batch: Any, anchor: Any, method: str, lie: dict[str, str]
+) -> None:
+    proxy.change(method, **lie)
+    step = eventserver_check_anchor(anchor, batch.root, proxy.url)
+    assert step.outcome is Outcome.MISSING
+    assert "contradicts itself" in step.detail
+
+
+def test_a_node_whose_newest_block_lies_before_it_can_t_tell(
+    proxy: Any, batch: Any, anchor: Any
+) -> None:
+    proxy.put("eth_blockNumber", "0x0")
+    step = eventserver_check_anchor(anchor, batch.root, proxy.url)
+    assert step.outcome is Outcome.MISSING
+    assert "contradicts itself" in step.detail
+
+
 def test_a_transaction_to_somebody_else_is_no_anchor(proxy: Any, batch: Any, anchor: Any) -> None:
     proxy.change("eth_getTransactionByHash", to=OTHER_ADDRESS)
     step = eventserver_check_anchor(anchor, batch.root, proxy.url)

@@ -39,7 +39,8 @@ elseif 0 < known_epoch and known_epoch < epoch and not lost then
   lost, noticed = true, true
   redis.call('HSET', KEYS[2], 'lost', 1)
 end
-local full_limit_in = lost and math.max(epoch + window - now, 0) or 0
+-- an epoch ahead of the clock (which was set back, or wrong) lowers limits for a window at most
+local full_limit_in = lost and math.min(math.max(epoch + window - now, 0), window) or 0
 local present_limit = full_limit_in > 0 and lowered or limit
 
 -- What counts is the present bucket with the 60 before it.

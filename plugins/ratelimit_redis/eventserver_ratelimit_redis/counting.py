@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from dataclasses import dataclass
 from importlib import resources
 
@@ -21,6 +22,9 @@ _MAX_LIMIT = 2**52
 _SCRIPT = resources.files(__package__).joinpath("count.lua").read_bytes()
 _SCRIPT_DIGEST = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 _MICROSECONDS = 1_000_000
+_MOST = 2**53
+_CLOCKS_APART = 86_400.0
+"""Seconds that Redis's clock may be ahead of this machine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,12 @@ class Counter:
         with self._lock:
             seen = self._seen
         keys = (PREFIX + key, STATE_KEY)
-        numbers = (limit, quota.window, min(cost, limit + 1), min(lowered, limit), *seen)
+        arguments = (limit, quota.window, min(cost, limit + 1), min(lowered, limit), *seen)
         try:
-            answer = self._run(deadline, len(keys), *keys, *numbers)
-            allowed, remaining, retry_in, reset_in, epoch, grants, noticed = map(int, answer)
+            answer = self._run(deadline, len(keys), *keys, *arguments)
+            numbers = [_plausible(number) for number in answer]
+            allowed, remaining, retry_in, reset_in, epoch, grants, noticed = numbers
+            _require_near(epoch)
         except (RedisError, OSError, RuntimeError, TypeError, ValueError) as ex:
             raise diagnose(ex) from ex
         with self._lock:
@@ -90,6 +96,19 @@ class Counter:
             ask(deadline, "SCRIPT", "LOAD", _SCRIPT)
             answer = ask(deadline, "EVALSHA", _SCRIPT_DIGEST, *words)
         return answer
+
+
+def _plausible(number: object) -> int:
+    """Return a number that the script can have answered with; a server may say anything."""
+    if not isinstance(number, int) or not 0 <= number < _MOST:
+        raise ValueError("no number that the script answers with")
+    return number
+
+
+def _require_near(epoch: int) -> None:
+    """Refuse an epoch far ahead: remembered and told again, it would lower all limits for long."""
+    if epoch > (time.time() + _CLOCKS_APART) * _MICROSECONDS:
+        raise ValueError("an epoch far ahead of the clock")
 
 
 def counter_key(identity: str, quota: Quota) -> str:
