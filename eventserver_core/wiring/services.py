@@ -1,12 +1,10 @@
-"""Settings, backends, services: the one place where everything is put together."""
+"""Backends and services, each made of the settings when it is first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import falcon
@@ -19,21 +17,17 @@ from eventserver_core.backends.ratelimit import DependsOnService, Quota, RateLim
 from eventserver_core.backends.storage import StorageBackend
 from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
-from eventserver_core.db.connection import Database
 from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import LeaseRepository
-from eventserver_core.db.migrate import Migrations
 from eventserver_core.domain import instant
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_core.http.app import HttpOptions, create_app
 from eventserver_core.http.middleware.limit_rate import RateLimits
 from eventserver_core.log import get_logger
-from eventserver_core.plugins import PROTOCOLS, Plugins
+from eventserver_core.plugins import PROTOCOLS
 from eventserver_core.sections import (
-    CORE_SECTIONS,
     AnchoringSettings,
     BlockchainSettings,
-    DatabaseSettings,
     PluginSettings,
     SecuritySettings,
     ServerSettings,
@@ -47,7 +41,7 @@ from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents, IngestLimits
 from eventserver_core.services.verification import Verifications
 from eventserver_core.services.worker import Worker
-from eventserver_core.settings import Settings, Sources
+from eventserver_core.wiring.configuration import Configuration, open_database, pending_migrations
 
 _log = get_logger()
 
@@ -55,70 +49,6 @@ _LATE_AFTER_BATCHES = 10
 """A server is degraded when an event waits this many times the longest age of a batch."""
 _READINESS_REMEMBERED_FOR = 3.0
 """Seconds; an orchestrator asks every instance, and asking storage may cost money."""
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """The settings, and the plugins that they choose."""
-
-    settings: Settings
-    plugins: Plugins
-
-
-def load_configuration(
-    directory: Path | None = None, environ: Mapping[str, str] | None = None
-) -> Configuration:
-    """Read the settings, load the chosen plugins, and check both together.
-
-    Raises:
-        ConfigurationError: with every fault that can be told.
-    """
-    sources = Sources(directory, environ)
-    chosen = sources.peek(PluginSettings)
-    try:
-        plugins = Plugins({role: getattr(chosen, role) for role in PROTOCOLS})
-    except ConfigurationError as ex:
-        # the rest is checked all the same; only what the missing plugins bring can't be known
-        raise ConfigurationError([*ex.faults, *sources.faults_of(CORE_SECTIONS)]) from ex
-    return Configuration(sources.load([*CORE_SECTIONS, *plugins.sections()]), plugins)
-
-
-def open_database(settings: Settings) -> Database:
-    """Open the database."""
-    section = settings[DatabaseSettings]
-    data_dir = settings[ServerSettings].data_dir
-    if not section.url:
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as ex:
-            raise ConfigurationError(
-                f"server.data_dir: {data_dir} cannot be made: {ex.strerror}"
-            ) from ex
-    return Database(
-        section.url,
-        data_dir.resolve() / "eventserver.sqlite3",
-        max_connections=section.max_connections,
-        timeout=section.connection_timeout,
-    )
-
-
-def prepare_schema(database: Database) -> None:
-    """Make sure that the schema is there; an SQLite file's is brought up to date by itself.
-
-    Raises:
-        ConfigurationError: another database's schema is behind.
-    """
-    if database.is_sqlite:
-        Migrations(database).up()
-    elif pending := _pending(database):
-        raise ConfigurationError(pending)
-
-
-def _pending(database: Database) -> str | None:
-    names = Migrations(database).pending()
-    if not names:
-        return None
-    return f"database: {len(names)} migrations are pending; run: eventserver migrate up"
 
 
 class Services:
@@ -203,7 +133,7 @@ class Services:
         Raises:
             BackendUnavailableError: migrations are pending.
         """
-        if not self.database.is_sqlite and (pending := _pending(self.database)):
+        if not self.database.is_sqlite and (pending := pending_migrations(self.database)):
             raise BackendUnavailableError("database", pending.removeprefix("database: "))
 
     def require_account(self) -> None:

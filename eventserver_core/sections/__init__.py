@@ -1,0 +1,34 @@
+"""The core's own settings, section by section; the docs are checked against them."""
+
+from __future__ import annotations
+
+from eventserver_core.sections.chain import AnchoringSettings, BlockchainSettings
+from eventserver_core.sections.data import DatabaseSettings, RedisSettings, StorageSettings
+from eventserver_core.sections.security import SecuritySettings
+from eventserver_core.sections.server import LoggingSettings, PluginSettings, ServerSettings
+from eventserver_core.settings import Section
+
+CORE_SECTIONS: tuple[type[Section], ...] = (
+    ServerSettings,
+    DatabaseSettings,
+    StorageSettings,
+    RedisSettings,
+    SecuritySettings,
+    BlockchainSettings,
+    AnchoringSettings,
+    LoggingSettings,
+    PluginSettings,
+)
+
+__all__ = [
+    "CORE_SECTIONS",
+    "AnchoringSettings",
+    "BlockchainSettings",
+    "DatabaseSettings",
+    "LoggingSettings",
+    "PluginSettings",
+    "RedisSettings",
+    "SecuritySettings",
+    "ServerSettings",
+    "StorageSettings",
+]
