@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARTS := $(VENV)/.parts
-PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+DISTRIBUTIONS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml clients/*/pyproject.toml examples/*/pyproject.toml)))
 ANVIL := $(shell sed -n 's/^\# npm: //p' constraints.txt)
 
 .DEFAULT_GOAL := help
@@ -44,11 +44,11 @@ format: $(INSTALLED) ## Put the code in its form.
 clean: ## Forget the environment and what the demo left.
 	rm -rf $(VENV) demo-output
 
-$(INSTALLED): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+$(INSTALLED): pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev]' $(addprefix --editable ,$(PLUGINS))
+		--editable '.[dev]' $(addprefix --editable ,$(DISTRIBUTIONS))
 	touch $@
 
 # the real servers; only what runs them needs them, and Node.js for the EVM node

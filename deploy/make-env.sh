@@ -10,12 +10,19 @@ fi
 openssl rand -hex 1 > /dev/null  # a shell goes on where this fails further below
 secret() { openssl rand -hex 32; }
 cat > .env.new <<EOF
-# Keep this file secret, and keep a copy of it: without JWT_SECRET every certificate ends.
+# Keep this file secret, and keep a copy of it: without JWT_SECRET every certificate ends, and
+# without CA_PASSPHRASE nobody can use the certificate authority's keys.
 POSTGRES_PASSWORD=$(secret)
 VALKEY_PASSWORD=$(secret)
 S3_ACCESS_KEY=$(openssl rand -hex 10)
 S3_SECRET_KEY=$(secret)
 JWT_SECRET=$(secret)
+CA_PASSPHRASE=$(secret)
+
+# Where callers reach the proxy, as https://events.example.org: relays' certificates name it, and
+# relays that are launched enrol there. And the networks that relays are in besides the Internet.
+PUBLIC_URL=
+RELAY_NETWORKS=
 
 # The account that pays for anchors, in hex. Only the workers get it.
 BLOCKCHAIN_ACCOUNT_KEY=$(secret)

@@ -12,14 +12,28 @@
     │   ├── ClockSkewError            created in the future
     │   ├── EventTooOldError          created longer ago than is taken
     │   ├── InvalidSolutionError      a proof of work that does not hold
+    │   ├── LabelsViolatedError       annotations that are not as their labels say
+    │   ├── AddressNotAllowedError    a network address that must not be called
+    │   ├── MachineNotAllowedError    a region or a type that no relay may have
+    │   ├── PublicKeyMismatchError    a key that is not the one on record
+    │   ├── IdempotencyKeyReusedError a key that came with another request before
     │   └── RequestTimeoutError       sent too slowly
     ├── AuthenticationError           who is calling is not established
-    │   └── RevokedCertificateError
+    │   ├── RevokedCertificateError
+    │   ├── EnrollmentTokenError
+    │   └── EnrollmentTokenExpiredError
     ├── PermissionDeniedError         who is calling may not do this
+    │   ├── RelayNotActiveError
+    │   ├── RelaySuspendedError
+    │   └── EnrollmentTokenMismatchError
     ├── NotFoundError
     ├── ConflictError                 clashes with what is stored already
     │   ├── EventIdConflictError
-    │   └── ChallengeUsedError
+    │   ├── ChallengeUsedError
+    │   ├── EnrollmentTokenUsedError
+    │   ├── RelayNotApprovedError
+    │   ├── LastAdminError
+    │   └── QuotaExceededError
     ├── RateLimitedError              who is calling goes too fast
     ├── ObjectNotFoundError           a storage backend has no such object
     ├── EvidenceDamagedError          storage no longer has what was stored
@@ -129,6 +143,36 @@ class EventTooOldError(InvalidInputError):
     code = "event_too_old"
 
 
+class LabelsViolatedError(InvalidInputError):
+    """An annotation is not as its label's definition says."""
+
+    code = "labels_violated"
+
+
+class AddressNotAllowedError(InvalidInputError):
+    """Something at a network address was to be called that must not be."""
+
+    code = "address_not_allowed"
+
+
+class MachineNotAllowedError(InvalidInputError):
+    """No relay may be launched in this region, or on a machine of this type."""
+
+    code = "machine_not_allowed"
+
+
+class PublicKeyMismatchError(InvalidInputError):
+    """The key is not the one that is on record."""
+
+    code = "public_key_mismatch"
+
+
+class IdempotencyKeyReusedError(InvalidInputError):
+    """The idempotency key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
 class RequestTimeoutError(InvalidInputError):
     """The caller sent its bytes too slowly."""
 
@@ -152,10 +196,40 @@ class RevokedCertificateError(AuthenticationError):
     code = "certificate_revoked"
 
 
+class EnrollmentTokenError(AuthenticationError):
+    """Nobody was given this token."""
+
+    code = "enrollment_token_invalid"
+
+
+class EnrollmentTokenExpiredError(AuthenticationError):
+    """The token's minutes are over."""
+
+    code = "enrollment_token_expired"
+
+
 class PermissionDeniedError(EventServerError):
     """The certificate is good, and doesn't allow this."""
 
     code = "forbidden"
+
+
+class RelayNotActiveError(PermissionDeniedError):
+    """The relay is not, or no longer, part of the network."""
+
+    code = "relay_not_active"
+
+
+class RelaySuspendedError(PermissionDeniedError):
+    """The relay is suspended."""
+
+    code = "relay_suspended"
+
+
+class EnrollmentTokenMismatchError(PermissionDeniedError):
+    """The token was given to another relay."""
+
+    code = "enrollment_token_mismatch"
 
 
 class NotFoundError(EventServerError):
@@ -191,6 +265,30 @@ class ChallengeUsedError(ConflictError):
     """A challenge is good for one certificate."""
 
     code = "challenge_used"
+
+
+class EnrollmentTokenUsedError(ConflictError):
+    """A token enrols once."""
+
+    code = "enrollment_token_used"
+
+
+class RelayNotApprovedError(ConflictError):
+    """The relay waits for an admin's approval."""
+
+    code = "relay_not_approved"
+
+
+class LastAdminError(ConflictError):
+    """Without this admin nobody could run the network."""
+
+    code = "last_admin"
+
+
+class QuotaExceededError(ConflictError):
+    """There are as many machines as there may be."""
+
+    code = "quota_exceeded"
 
 
 class InvalidSolutionError(InvalidInputError):

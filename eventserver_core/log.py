@@ -47,6 +47,12 @@ def get_logger() -> FilteringBoundLogger:
     return logger
 
 
+def bound_request_id() -> str | None:
+    """Return the id of the HTTP request that is being answered, which every log line has."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return None if request_id is None else str(request_id)
+
+
 def configure(level: str, format_: str) -> None:
     """Set logging up for this process, the standard library's loggers included.
 

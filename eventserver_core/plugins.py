@@ -22,7 +22,7 @@ from eventserver_core.backends.auth import (
     IssuesCertificates,
 )
 from eventserver_core.backends.chain import ChainBackend, UsesAccount
-from eventserver_core.backends.provisioning import ProvisioningBackend
+from eventserver_core.backends.provisioning import ProvisioningBackend, SweepsMachines
 from eventserver_core.backends.ratelimit import DependsOnService, RateLimiter
 from eventserver_core.backends.storage import RetainsObjects, StorageBackend
 from eventserver_core.domain.proof import Anchor, Step
@@ -43,6 +43,7 @@ ABILITIES: Mapping[str, tuple[type, ...]] = {
     "ratelimit": (DependsOnService,),
     "storage": (RetainsObjects,),
     "chain": (UsesAccount,),
+    "provisioning": (SweepsMachines,),
 }
 """The Protocols that a backend of a role may have besides."""
 

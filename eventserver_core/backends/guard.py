@@ -10,7 +10,7 @@ import contextvars
 import inspect
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
@@ -56,6 +56,7 @@ _ANSWERS: dict[tuple[str, str], tuple[type, ...]] = {
     ("chain", "deploy_contract"): (DeployedContract,),
     ("provisioning", "launch"): (Machine,),
     ("provisioning", "describe"): (Machine, _NONE),
+    ("provisioning", "launched"): (Sequence,),
 }
 _ITEMS: dict[tuple[str, str], type] = {
     ("storage", "read"): bytes,

@@ -27,7 +27,7 @@ from eventserver_core.builtin.files import (
     sync_directory,
     write_all,
 )
-from eventserver_core.errors import BackendUnavailableError
+from eventserver_core.errors import BackendUnavailableError, Fault, InvalidInputError
 from eventserver_core.hookspecs import hookimpl
 from eventserver_core.sections import ServerSettings
 from eventserver_core.settings import Section, Settings, option, parse_list
@@ -107,12 +107,20 @@ class StaticProvisioning:
         with reported(BACKEND, "the data directory cannot be used"):
             make_directory(self._path.parent)
 
+    def accept(self, region: str, instance_type: str) -> None:
+        """Take any region and any type: they are recorded as they were asked for."""
+        asked = {"/region": region, "/instanceType": instance_type}
+        faults = [Fault(pointer, "expected a word") for pointer, word in asked.items() if not word]
+        if faults:
+            raise InvalidInputError("a machine needs a region and a type", faults)
+
     def launch(self, request: LaunchRequest) -> Machine:
         """Reserve an address; see ``ProvisioningBackend.launch``.
 
-        A key whose machine was ended gets that answer again, never another machine. Region and
-        type are recorded as they were asked for.
+        A key whose machine was ended gets that answer again, never another machine. Nothing is
+        given to the machine: somebody runs it already, and enrols it by hand.
         """
+        self.accept(request.region, request.instance_type)
         with self._held() as launches:
             for launch in launches:
                 if launch.key == request.idempotency_key:
@@ -143,6 +151,11 @@ class StaticProvisioning:
                     for launch in launches
                 ]
             )
+
+    def launched(self) -> Sequence[tuple[str, Machine]]:
+        """Return every address that was handed out, with its key; see ``SweepsMachines``."""
+        with reported(BACKEND, "the record cannot be read"):
+            return [(each.key, each.machine()) for each in self._read() if not each.ended]
 
     def check(self) -> None:
         """Find out whether the record can be read and written.

@@ -6,19 +6,15 @@ import json
 import math
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from eventserver_core.backends.auth import Role
 from eventserver_core.cli.context import CommandContext, pass_command_context
-from eventserver_core.domain.canonical import parse_ijson
+from eventserver_core.cli.public_key import read_public_key
 from eventserver_core.domain.instant import format_rfc3339
-from eventserver_core.errors import (
-    AuthenticationError,
-    InvalidInputError,
-    InvalidPackageError,
-)
+from eventserver_core.errors import AuthenticationError, PermissionDeniedError
+from eventserver_core.services.audit import COMMAND_LINE
 from eventserver_core.services.identity import require_issuer
 
 _DEFAULT_HOURS = {Role.RELAY: 24 * 7, Role.ADMIN: 24 * 90}
@@ -54,31 +50,32 @@ def issue(
     """Print a certificate, and nothing else. Whoever has it is the holder: keep it secret."""
     if hours is not None and math.isnan(hours):
         raise click.BadParameter("nan is not a number of hours.", param_hint="'--hours'")
-    key = _read_key(public_key) if public_key else None
+    key = read_public_key(public_key) if public_key else None
     services = context.services
     require_issuer(services.auth)
     lifetime = hours or _DEFAULT_HOURS[Role(role)]
-    issued = services.identities.issue(subject, Role(role), timedelta(hours=lifetime), key)
+    with services.network.audit.changing():
+        issued = services.identities.issue(subject, Role(role), timedelta(hours=lifetime), key)
+        services.network.audit.record(
+            COMMAND_LINE,
+            "certificate_issued",
+            subject,
+            role=role,
+            certificateId=issued.credentials.certificate_id,
+        )
     click.echo(issued.token)
-
-
-def _read_key(path: Path) -> dict[str, Any]:
-    try:
-        key = parse_ijson(path.read_bytes())
-    except (OSError, InvalidPackageError) as ex:
-        raise InvalidInputError(f"{path}: cannot be read as a JWK: {ex}") from ex
-    if not isinstance(key, dict):
-        raise InvalidInputError(f"{path}: expected a JWK, a JSON object")
-    return key
 
 
 @command.command("revoke")
 @click.argument("jti")
-@click.option("--reason", default="by the command line", help="Kept with the revocation.")
+@click.option("--reason", help="Kept with the revocation.")
 @pass_command_context
-def revoke(context: CommandContext, jti: str, reason: str) -> None:
-    """Take the certificate with this id back, on every instance at once."""
-    first = context.services.identities.revoke(jti, reason)
+def revoke(context: CommandContext, jti: str, reason: str | None) -> None:
+    """Take the certificate with this id back, on every instance at once.
+
+    A relay's TLS certificate, by its serial number, is put on the revocation list.
+    """
+    first = context.services.network.revocation.revoke(jti, COMMAND_LINE, reason)
     click.echo("revoked" if first else "it was revoked before")
 
 
@@ -89,7 +86,7 @@ def show(context: CommandContext, token: str) -> None:
     """Say what a certificate says, and whether it holds. Exit status 1 where it doesn't."""
     try:
         found = context.services.identities.authenticate(token)
-    except AuthenticationError as ex:
+    except (AuthenticationError, PermissionDeniedError) as ex:
         click.echo(json.dumps({"valid": False, "code": ex.code, "detail": str(ex)}, indent=2))
         raise SystemExit(1) from ex
     answer = {

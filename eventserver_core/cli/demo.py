@@ -44,7 +44,7 @@ class _InterruptedError(BaseException):
 )
 @click.option("--keep", is_flag=True, help="Keep the server's folder, and say where it is.")
 def command(output: Path, real: bool, keep: bool) -> None:
-    """Show the main job from end to end: a real server, three events, their proofs.
+    """Show the main job from end to end: a real server and relay, three events, their proofs.
 
     Runs in a temporary folder on the embedded defaults, or with --real on the parts of a
     production system, whatever the settings here are, and reaches nothing beyond this machine.
@@ -52,9 +52,14 @@ def command(output: Path, real: bool, keep: bool) -> None:
     """
     from eventserver_core.demo.narration import Narrator
     from eventserver_core.demo.next_steps import next_steps
+    from eventserver_core.demo.relay import is_installed
     from eventserver_core.demo.run import FAILURES, Demo
     from eventserver_core.demo.stage import EmbeddedStage
 
+    if not is_installed():
+        raise click.ClickException(
+            "the demo's relay is not installed; run: pip install eventserver-relay"
+        )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     say = Narrator(Console(highlight=False), Console(stderr=True, highlight=False))

@@ -242,6 +242,13 @@ class BatchRepository:
         query = Batch.update(next_attempt_at=next_attempt, **failed).where(Batch.id == batch_id)
         self._change(lease, query)
 
+    def count_events(self) -> int:
+        """Return how many events are stored; those in batches are not counted one by one."""
+        waiting = Event.select().where(Event.batch_id.is_null())
+        with self._database.session() as database:
+            batched = Batch.select(fn.SUM(Batch.size)).scalar(database)
+            return int(batched or 0) + int(waiting.count(database))
+
     def backlog(self) -> Backlog:
         """Return what is not anchored yet."""
         unsealed = Event.select(fn.COUNT(Event.id), fn.MIN(Event.received_at)).where(

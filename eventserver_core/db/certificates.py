@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from peewee import SQL
+
+from eventserver_core.backends.auth import Credentials, Role
 from eventserver_core.db.connection import Database
-from eventserver_core.db.models import RedeemedChallenge, Revocation
+from eventserver_core.db.models import Admin, RedeemedChallenge, Relay, Revocation
+from eventserver_core.domain.relay import RelayState
+
+_REVOKED, _WITHDRAWN = "revoked", "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is on record against a certificate.
+
+    Attributes:
+        revoked: it was taken back, or its holder's every one was.
+        relay_state: the holder's, where it is a relay that is registered here.
+    """
+
+    revoked: bool
+    relay_state: RelayState | None
 
 
 class CertificateRepository:
@@ -15,11 +35,28 @@ class CertificateRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def revoked(self, certificate_ids: Sequence[str]) -> bool:
-        """Tell whether any of these certificates was taken back."""
-        query = Revocation.select().where(Revocation.certificate_id.in_(list(certificate_ids)))
+    def standing(self, credentials: Credentials) -> Standing:
+        """Return what is on record of a certificate and its holder, in one question.
+
+        Who is on no record stands as its certificate says.
+        """
+        query: Any = Revocation.select(SQL(f"'{_REVOKED}'").alias("found")).where(
+            Revocation.certificate_id == credentials.certificate_id
+        )
+        if credentials.role is Role.ADMIN:
+            query = query.union_all(
+                Admin.select(SQL(f"'{_WITHDRAWN}'").alias("found")).where(
+                    Admin.id == credentials.subject, Admin.withdrawn_at.is_null(False)
+                )
+            )
+        elif credentials.role is Role.RELAY:
+            query = query.union_all(
+                Relay.select(Relay.state.alias("found")).where(Relay.id == credentials.subject)
+            )
         with self._database.session() as database:
-            return query.first(database) is not None
+            found = {text for (text,) in query.tuples().execute(database)}
+        states = [RelayState(text) for text in found - {_REVOKED, _WITHDRAWN}]
+        return Standing(bool(found & {_REVOKED, _WITHDRAWN}), states[0] if states else None)
 
     def revoke(self, certificate_id: str, reason: str, now: datetime) -> bool:
         """Take a certificate back.

@@ -146,4 +146,145 @@ class RedeemedChallenge(Model):
         table_name = "redeemed_challenges"
 
 
-MODELS = (Batch, Event, AnchorTransactionRow, LostAnchor, Lease, Revocation, RedeemedChallenge)
+class Admin(Model):
+    """Somebody who may run the network; withdrawn ones stay, so that their keys can't return."""
+
+    id = CharField(max_length=36, primary_key=True)
+    name = CharField(max_length=64)
+    public_key = TextField()
+    thumbprint = CharField(max_length=64, unique=True)
+    authorized_by = CharField(max_length=255)
+    authorized_at = MomentField()
+    withdrawn_at = MomentField(null=True)
+    withdrawn_by = CharField(max_length=255, null=True)
+
+    class Meta:
+        table_name = "admins"
+
+
+class Relay(Model):
+    """A relay. ``state`` is one of those in ``domain.relay``; ended ones stay on record."""
+
+    id = CharField(max_length=36, primary_key=True)
+    state = CharField(max_length=16, index=True)
+    region = CharField(max_length=64)
+    instance_type = CharField(max_length=64, null=True)
+    network_address = CharField(max_length=262, null=True)
+    names = TextField(default="[]")
+    public_key = TextField(null=True)
+    machine_id = CharField(max_length=128, null=True)
+    reason = TextField(null=True)
+    idempotency_key = CharField(max_length=64, null=True, unique=True)
+    created_at = MomentField()
+    created_by = CharField(max_length=255)
+    state_changed_at = MomentField()
+    enrolled_at = MomentField(null=True)
+    certificate_expires_at = MomentField(null=True)
+    tls_serial = CharField(max_length=40, null=True)
+    tls_expires_at = MomentField(null=True)
+    next_look_at = MomentField(null=True, index=True)
+    give_up_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "relays"
+
+
+class EnrollmentToken(Model):
+    """A token that lets a relay enrol, once; only its digest is kept."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    relay_id = CharField(max_length=36, index=True)
+    expires_at = MomentField(index=True)
+    used_at = MomentField(null=True)
+
+    class Meta:
+        table_name = "enrollment_tokens"
+
+
+class TlsCertificateRow(Model):
+    """A relay's TLS certificate, by its serial number in hex."""
+
+    serial = CharField(max_length=40, primary_key=True)
+    relay_id = CharField(max_length=36, index=True)
+    not_before = MomentField()
+    not_after = MomentField()
+    revoked_at = MomentField(null=True, index=True)
+    reason = CharField(max_length=32, null=True)
+
+    class Meta:
+        table_name = "tls_certificates"
+
+
+class AuditEntry(Model):
+    """Something that somebody did; ``digest`` covers the entry and the one before it."""
+
+    sequence = BigIntegerField(primary_key=True)
+    at = MomentField()
+    actor = CharField(max_length=255)
+    role = CharField(max_length=16)
+    action = CharField(max_length=64)
+    target = CharField(max_length=255)
+    details = TextField()
+    request_id = CharField(max_length=128, null=True)
+    previous_digest = CharField(max_length=64)
+    digest = CharField(max_length=64)
+
+    class Meta:
+        table_name = "audit_entries"
+
+
+class AuditHead(Model):
+    """The last entry's number and digest: the one row that whoever appends must have."""
+
+    id = IntegerField(primary_key=True)
+    sequence = BigIntegerField()
+    digest = CharField(max_length=64)
+
+    class Meta:
+        table_name = "audit_head"
+
+
+class AuditCheckpoint(Model):
+    """The event that says what the head was, and is anchored like any other."""
+
+    sequence = BigIntegerField(primary_key=True)
+    digest = CharField(max_length=64)
+    event_hash = CharField(max_length=64)
+    made_at = MomentField()
+
+    class Meta:
+        table_name = "audit_checkpoints"
+
+
+class Label(Model):
+    """One version of a label's definition; the highest is in force, unless it is deleted."""
+
+    id = BigAutoField()
+    label_id = CharField(max_length=64)
+    version = IntegerField()
+    definition = TextField(null=True)
+    made_at = MomentField()
+    made_by = CharField(max_length=255)
+
+    class Meta:
+        table_name = "labels"
+        indexes = ((("label_id", "version"), True),)
+
+
+MODELS = (
+    Batch,
+    Event,
+    AnchorTransactionRow,
+    LostAnchor,
+    Lease,
+    Revocation,
+    RedeemedChallenge,
+    Admin,
+    Relay,
+    EnrollmentToken,
+    TlsCertificateRow,
+    AuditEntry,
+    AuditHead,
+    AuditCheckpoint,
+    Label,
+)

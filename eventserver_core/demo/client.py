@@ -114,6 +114,30 @@ class ApiClient:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
 
+    def register_relay(
+        self, address: str, public_key: Mapping[str, Any], admin: str
+    ) -> dict[str, Any]:
+        """Put a relay on record."""
+        sent = {"networkAddress": address, "publicKey": public_key, "region": "here"}
+        response = self._http.post("/api/v1/relays", json=sent, headers=_bearer(admin))
+        return _answer(response, 201)
+
+    def approve_relay(self, relay_id: str, admin: str) -> dict[str, Any]:
+        """Let a relay take part."""
+        path = f"/api/v1/relays/{relay_id}"
+        response = self._http.patch(path, json={"state": "active"}, headers=_bearer(admin))
+        return _answer(response, 200)
+
+    def invite_relay(self, relay_id: str, admin: str) -> dict[str, Any]:
+        """Get what a relay enrols with."""
+        path = f"/api/v1/relays/{relay_id}/enrollment"
+        return _answer(self._http.post(path, headers=_bearer(admin)), 201)
+
+    def relay_health(self, relay_id: str, admin: str) -> dict[str, Any]:
+        """Let the server ask a relay how it is."""
+        path = f"/api/v1/relays/{relay_id}/health"
+        return _answer(self._http.get(path, headers=_bearer(admin)), 200)
+
     def _sent(self, path: str, certificate: str, **content: Any) -> Receipt:
         response = self._http.post(path, headers=_bearer(certificate), **content)
         answer = _answer(response, 201, 200)

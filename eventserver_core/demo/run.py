@@ -15,9 +15,9 @@ from eventserver_core.demo.client import ApiClient
 from eventserver_core.demo.device import Device
 from eventserver_core.demo.expectations import StepFailedError, expect
 from eventserver_core.demo.narration import Narrator
+from eventserver_core.demo.relay import Relay, check_audit, make_admin
 from eventserver_core.demo.sending import Sending
 from eventserver_core.demo.sent import SentEvent, short
-from eventserver_core.demo.server import LocalServer
 from eventserver_core.demo.stage import Stage
 
 FAILURES = (
@@ -63,36 +63,28 @@ class Demo:
             send_to, ask = stage.start()
             commands = stage.run_command()
             checking = Checking(self._say, commands, stage.rpc_url)
-            with ApiClient(send_to) as sender, ApiClient(ask) as client:
-                admin, relay = self._issue_certificates(commands)
+            admin, relay_certificate = make_admin(self._say, commands)
+            with (
+                ApiClient(send_to) as sender,
+                ApiClient(ask) as client,
+                Relay(self._say, self._folder) as relay,
+            ):
+                relay.let_in(client, admin)
                 device, sending = Device(), Sending(self._say, sender)
                 certificate = sending.let_device_in(device)
-                sending.send_json(relay)
-                signed = sending.send_signed(device, certificate)
-                sending.send_form(relay)
+                sending.send_json(relay_certificate)
+                signed = sending.send_signed(device, certificate, relay)
+                sending.send_form(relay_certificate)
                 self._wait(client, sending.events)
                 checking.check_proofs(client, sending.events)
                 path = self._download(client, signed, admin)
-            self._stop(stage)
+                check_audit(self._say, commands)
+                stopped = relay.stop()
+            self._stop(stage, stopped)
             checking.check_offline(path)
             checking.forge(path, self._folder)
         self._sum_up(sending.events)
         return path
-
-    def _issue_certificates(self, server: LocalServer) -> tuple[str, str]:
-        self._say.step("Issue an admin's and a relay's certificate on the command line")
-        issued = []
-        for role, purpose in (
-            ("admin", "may read every event"),
-            ("relay", "may hand in what others recorded"),
-        ):
-            arguments = ["certificate", "issue", "--role", role, "--subject", f"demo-{role}"]
-            self._say.command(f"eventserver {' '.join(arguments)}")
-            done = server.run_command(*arguments)
-            expect(done.returncode == 0, "a certificate", done.stderr.strip())
-            issued.append(done.stdout.strip())
-            self._say.held(f"demo-{role} {purpose}")
-        return issued[0], issued[1]
 
     def _wait(self, client: ApiClient, events: Sequence[SentEvent]) -> None:
         self._say.step(
@@ -130,11 +122,11 @@ class Demo:
         self._say.held(f"{path} ({path.stat().st_size:,} bytes)")
         return path
 
-    def _stop(self, stage: Stage) -> None:
-        self._say.step("Stop the server", "What follows needs nothing of it.")
-        statuses = stage.stop_servers()
+    def _stop(self, stage: Stage, relay_status: int | None) -> None:
+        self._say.step("Stop the relay and the server", "What follows needs nothing of them.")
+        statuses = [relay_status, *stage.stop_servers()]
         expect(not any(statuses), "exit status 0", f"exit status {statuses}")
-        self._say.held("it finished what it was doing and ended with status 0")
+        self._say.held("they finished what they were doing and ended with status 0")
 
     def _sum_up(self, events: Sequence[SentEvent]) -> None:
         self._say.table(

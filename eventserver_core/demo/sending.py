@@ -11,6 +11,7 @@ from eventserver_core.demo.client import ApiClient, Receipt
 from eventserver_core.demo.device import Device
 from eventserver_core.demo.expectations import expect
 from eventserver_core.demo.narration import Narrator
+from eventserver_core.demo.relay import Relay
 from eventserver_core.demo.samples import CLIP, PHOTO, make_event, statement_of
 from eventserver_core.demo.sent import SentEvent, short
 
@@ -67,16 +68,17 @@ class Sending:
         )
         self._say.held("sent again, as after a lost answer: 200, the same answer, stored once")
 
-    def send_signed(self, device: Device, certificate: str) -> SentEvent:
-        """Send a photo in a package that its device signed."""
+    def send_signed(self, device: Device, certificate: str, relay: Relay) -> SentEvent:
+        """Send a photo in a package that its device signed, through the relay."""
         self._say.step(
-            "Send a photo that the device signed, from the device",
+            "Send a photo that the device signed, through the relay",
+            "The relay keeps it in a file first, then forwards it as its own certificate allows. "
             "The evidence shows whose key signed the event, not just who handed it in.",
         )
         annotations = {"category": "Landscape", "visitors": 120}
         package = make_event(PHOTO, annotations, inline=True)
-        receipt = self._client.send_signed(device.sign(package), certificate)
-        return self._keep("signed photo", "JWS by a device", package, PHOTO, receipt)
+        receipt = relay.send(device.sign(package, certificate=certificate))
+        return self._keep("signed photo", "JWS via a relay", package, PHOTO, receipt)
 
     def send_form(self, relay: str) -> None:
         """Send a video beside its JSON."""

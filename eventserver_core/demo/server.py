@@ -39,8 +39,10 @@ SETTINGS = {
     "EVENTSERVER__ANCHORING__BATCH_MAX_AGE": "2",
     "EVENTSERVER__ANCHORING__POLL_INTERVAL": "0.25",
     "EVENTSERVER__LOGGING__FORMAT": "json",
+    "EVENTSERVER__RELAYS__ALLOWED_NETWORKS": "127.0.0.0/8",
 }
-"""All that differs from the defaults: a free port, and no minute's wait for a batch."""
+"""All that differs from the defaults: a free port, no minute's wait for a batch, and a relay on
+this machine."""
 
 
 class LocalServer:

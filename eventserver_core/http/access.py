@@ -18,10 +18,12 @@ class Access:
         roles: whose certificates are let through; none means that anyone is.
         route_class: which limit calls count against: the caller's, or its address's where
             anyone may call; None means that they aren't limited.
+        anyone: whether the roles only say who gets more than everybody does.
     """
 
     roles: frozenset[Role] = field(default_factory=frozenset)
     route_class: str | None = None
+    anyone: bool = False
 
 
 ANYONE = Access()
@@ -30,6 +32,10 @@ CHALLENGED = Access(route_class="challenges")
 SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), "events")
 HOLDERS = Access(frozenset(Role), "reads")
 ADMINS = Access(frozenset({Role.ADMIN}), "admin")
+MAYBE_ADMINS = Access(frozenset({Role.ADMIN}), "public", anyone=True)
+RELAYS_AND_ADMINS = Access(frozenset({Role.RELAY, Role.ADMIN}), "admin")
+ENROLLING = Access(route_class="challenges")
+"""What is sent shows who sent it, so guesses are counted by address."""
 
 
 class Resource:
@@ -57,3 +63,10 @@ def caller(req: falcon.Request) -> Credentials:
     credentials = req.context.credentials
     assert isinstance(credentials, Credentials)  # noqa: S101 - Authenticate put it there
     return credentials
+
+
+def optional_caller(req: falcon.Request) -> Credentials | None:
+    """Return who is calling a route that answers anyone, if that is one of those who get more."""
+    credentials = getattr(req.context, "credentials", None)
+    access: Access = req.context.access
+    return credentials if credentials and credentials.role in access.roles else None

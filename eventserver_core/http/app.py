@@ -14,8 +14,10 @@ from eventserver_core.http import errors
 from eventserver_core.http.access import Resource
 from eventserver_core.http.middleware.allow_origins import AllowOrigins
 from eventserver_core.http.middleware.authenticate import Authenticate
+from eventserver_core.http.middleware.authorize import Authorize
 from eventserver_core.http.middleware.limit_rate import LimitRate, RateLimits
 from eventserver_core.http.middleware.tag_request import TagRequest
+from eventserver_core.http.network import NetworkServices, network_routes
 from eventserver_core.http.resources.event import (
     EventPackageResource,
     EventProofResource,
@@ -29,7 +31,6 @@ from eventserver_core.http.resources.health import (
     ReadinessResource,
 )
 from eventserver_core.http.resources.identity import (
-    CertificateResource,
     KeySetResource,
     PowChallengeResource,
     PowVerificationResource,
@@ -40,7 +41,7 @@ from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents
 from eventserver_core.services.verification import Verifications
 
-_EXPOSED = "Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+_EXPOSED = "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def create_app(
     identities: Identities,
     verifications: Verifications,
     archive: EvidenceArchive,
+    network: NetworkServices,
     health: CheckHealth,
     readiness: CheckHealth,
     draining: Callable[[], bool],
@@ -81,6 +83,7 @@ def create_app(
         TagRequest(),
         Authenticate(identities),
         LimitRate(limiter, options.rate_limits, options.trusted_proxies),
+        Authorize(network.audit),
     ]
     if options.allowed_origins:
         origins = "*" if "*" in options.allowed_origins else options.allowed_origins
@@ -102,11 +105,11 @@ def create_app(
         "/api/v1/events/{digest_hex}/package": EventPackageResource(archive),
         "/api/v1/pow/challenge": PowChallengeResource(identities),
         "/api/v1/pow/verify": PowVerificationResource(identities),
-        "/api/v1/certificates/{certificate_id}": CertificateResource(identities),
         "/.well-known/jwks.json": KeySetResource(identities),
         "/health": HealthResource(health),
         "/health/live": LivenessResource(),
         "/health/ready": ReadinessResource(readiness, draining),
+        **network_routes(network),
     }
     for template, resource in routes.items():
         app.add_route(template, resource)

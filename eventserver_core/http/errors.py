@@ -11,6 +11,7 @@ import falcon
 
 from eventserver_core.domain.canonical import pointer
 from eventserver_core.errors import (
+    AddressNotAllowedError,
     AuthenticationError,
     BackendContractError,
     BackendUnavailableError,
@@ -22,18 +23,23 @@ from eventserver_core.errors import (
     EventTooOldError,
     EvidenceDamagedError,
     Fault,
+    IdempotencyKeyReusedError,
     InvalidInputError,
     InvalidSolutionError,
+    LabelsViolatedError,
     LeaseLostError,
+    MachineNotAllowedError,
     NotFoundError,
     ObjectNotFoundError,
     PermissionDeniedError,
+    PublicKeyMismatchError,
     RateLimitedError,
     RequestTimeoutError,
     UnsupportedMediaError,
 )
 from eventserver_core.http.middleware.tag_request import tag
 from eventserver_core.log import get_logger, scrub
+from eventserver_core.pki.refusals import RefusedRequestError
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -45,6 +51,12 @@ STATUSES: dict[type[EventServerError], HTTPStatus] = {
     ClockSkewError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EventTooOldError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidSolutionError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    LabelsViolatedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    AddressNotAllowedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    MachineNotAllowedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PublicKeyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyKeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusedRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RequestTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
     InvalidInputError: HTTPStatus.BAD_REQUEST,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventserver_core.sections.chain import AnchoringSettings, BlockchainSettings
 from eventserver_core.sections.data import DatabaseSettings, RedisSettings, StorageSettings
+from eventserver_core.sections.relays import CaSettings, RelaySettings
 from eventserver_core.sections.security import SecuritySettings
 from eventserver_core.sections.server import LoggingSettings, PluginSettings, ServerSettings
 from eventserver_core.settings import Section
@@ -16,6 +17,8 @@ CORE_SECTIONS: tuple[type[Section], ...] = (
     SecuritySettings,
     BlockchainSettings,
     AnchoringSettings,
+    RelaySettings,
+    CaSettings,
     LoggingSettings,
     PluginSettings,
 )
@@ -24,10 +27,12 @@ __all__ = [
     "CORE_SECTIONS",
     "AnchoringSettings",
     "BlockchainSettings",
+    "CaSettings",
     "DatabaseSettings",
     "LoggingSettings",
     "PluginSettings",
     "RedisSettings",
+    "RelaySettings",
     "SecuritySettings",
     "ServerSettings",
     "StorageSettings",

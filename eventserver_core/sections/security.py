@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventserver_core.settings import (
+    BOOLEAN,
     COUNT,
     LIST,
     NATURAL,
@@ -11,6 +12,7 @@ from eventserver_core.settings import (
     Rate,
     Section,
     option,
+    parse_bool,
     parse_count,
     parse_list,
     parse_natural,
@@ -77,6 +79,18 @@ class SecuritySettings(Section, name="security"):
         parser=up_to(87600),
         expected="a whole number from 1 to 87600",
         doc="How long a device's certificate holds, in hours.",
+    )
+    admin_certificate_validity_hours: int = option(
+        "2160",
+        parser=up_to(87600),
+        expected="a whole number from 1 to 87600",
+        doc="How long an admin's certificate holds, in hours.",
+    )
+    enforce_labels: bool = option(
+        "false",
+        parser=parse_bool,
+        expected=BOOLEAN,
+        doc="Whether an event's annotations must be as the labels' definitions say.",
     )
     forwarded_max_age: float = option(
         "604800",

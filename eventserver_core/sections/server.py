@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from eventserver_core.settings import (
     DELAY,
@@ -25,8 +26,20 @@ from eventserver_core.settings import (
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def _networks(text: str) -> list[Network]:
+def parse_networks(text: str) -> list[Network]:
+    """Read a list of addresses and networks."""
     return [ipaddress.ip_network(item, strict=False) for item in parse_list(text)]
+
+
+def _public_url(text: str) -> str:
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("not an http or https address")
+    if parts.query or parts.fragment:
+        raise ValueError("has more than a host and a path")
+    return text.rstrip("/")
 
 
 class ServerSettings(Section, name="server"):
@@ -79,9 +92,15 @@ class ServerSettings(Section, name="server"):
     )
     trusted_proxies: list[Network] = option(
         "",
-        parser=_networks,
+        parser=parse_networks,
         expected="a list of addresses or networks",
         doc="Addresses of the proxies whose X-Forwarded-For is believed.",
+    )
+    public_url: str = option(
+        "",
+        parser=_public_url,
+        expected="an address such as https://events.example.org",
+        doc="Where callers reach the API; launched relays and their certificates name it.",
     )
     data_dir: Path = option(
         "data",

@@ -24,11 +24,14 @@ from eventserver_core.backends.auth import (
     Solution,
 )
 from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.domain.relay import RelayState
 from eventserver_core.errors import (
     ChallengeUsedError,
     ConfigurationError,
     InvalidInputError,
     NotFoundError,
+    RelayNotActiveError,
+    RelaySuspendedError,
     RevokedCertificateError,
 )
 from eventserver_core.log import get_logger
@@ -66,6 +69,7 @@ class Identities:
 
         Raises:
             AuthenticationError: nobody, or its certificate was revoked.
+            PermissionDeniedError: it names a relay that is not active.
         """
         credentials = self._auth.authenticate(token)
         self._refuse_revoked(credentials)
@@ -104,11 +108,7 @@ class Identities:
         Raises:
             InvalidInputError: this is no certificate's id; a whole token isn't either.
         """
-        if not _CERTIFICATE_ID.match(certificate_id):
-            raise InvalidInputError(
-                "that is no certificate's id; the id is its jti, which "
-                "`eventserver certificate show TOKEN` tells"
-            )
+        require_certificate_id(certificate_id)
         first = self._certificates.revoke(certificate_id, reason, self._clock())
         if first:
             _log.info("certificate_revoked", certificate_id=certificate_id)
@@ -141,13 +141,31 @@ class Identities:
         return self._ability(IssuesCertificates).public_keys()  # type: ignore[type-abstract]
 
     def _refuse_revoked(self, credentials: Credentials) -> None:
-        if self._certificates.revoked([credentials.certificate_id]):
+        standing = self._certificates.standing(credentials)
+        if standing.revoked:
             raise RevokedCertificateError("this certificate was revoked")
+        if standing.relay_state is RelayState.SUSPENDED:
+            raise RelaySuspendedError("this relay is suspended; an admin can approve it again")
+        if standing.relay_state not in (None, RelayState.ACTIVE):
+            raise RelayNotActiveError(f"this relay is {standing.relay_state}")
 
     def _ability(self, ability: type[_Ability]) -> _Ability:
         if not isinstance(self._auth, ability):
             raise NotFoundError("the auth backend of this server does not do this")
         return self._auth
+
+
+def require_certificate_id(text: str) -> None:
+    """Make sure that a text can be a certificate's id.
+
+    Raises:
+        InvalidInputError: it can't; a whole token isn't one either.
+    """
+    if not _CERTIFICATE_ID.match(text):
+        raise InvalidInputError(
+            "that is no certificate's id; the id is its jti, which "
+            "`eventserver certificate show TOKEN` tells"
+        )
 
 
 def require_issuer(auth: AuthBackend) -> None:

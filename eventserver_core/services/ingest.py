@@ -92,6 +92,7 @@ class IngestEvents:
         events: where rows are kept.
         limits: what is taken.
         clock: tells the time.
+        check_labels: refuses what is not annotated as the labels say; None takes any annotation.
     """
 
     def __init__(
@@ -100,11 +101,13 @@ class IngestEvents:
         events: EventRepository,
         limits: IngestLimits,
         clock: Callable[[], datetime],
+        check_labels: Callable[[ParsedPackage], None] | None = None,
     ) -> None:
         self._storage = storage
         self._events = events
         self._limits = limits
         self._clock = clock
+        self._check_labels = check_labels
 
     def ingest_package(self, document: Any, submitter: Credentials) -> Receipt:
         """Take a package whose media, if any, is inside.
@@ -213,8 +216,10 @@ class IngestEvents:
         if known is not None and not _takes_signature(known, signed, submitter):
             return _receipt(known, created=False)
         if known is None:
-            # a repetition was on time when it came first
+            # a repetition was on time, and as the labels say, when it came first
             self._check_clock(parsed, now)
+            if self._check_labels is not None:
+                self._check_labels(parsed)
 
         media_key = None
         if content is not None:

@@ -1,4 +1,4 @@
-"""The worker's loop: hold the lease, seal, anchor, follow, and start over."""
+"""The worker's loop: hold the lease, do its other duties, seal, anchor, follow, start over."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
-from eventserver_core.errors import BackendUnavailableError, LeaseLostError
+from eventserver_core.errors import BackendUnavailableError, EventServerError, LeaseLostError
 from eventserver_core.log import get_logger
 from eventserver_core.services.anchoring import AnchorBatches
 
 LEASE_NAME = "anchoring"
+_DUTY_PAUSE = timedelta(seconds=30)
+Duty = Callable[[Callable[[], None]], None]
+"""Gets what makes sure that the lease is still held, to be called before anything slow."""
 _log = get_logger()
 
 
@@ -29,6 +32,8 @@ class Worker:
         poll_interval: how long to wait when there is nothing to do, in seconds.
         lease_duration: how long others wait for a worker that went silent.
         clock: tells the time.
+        duties: what else is done under the lease, by its name in the log; what fails waits a
+            while, and holds nothing else up.
     """
 
     def __init__(
@@ -39,7 +44,10 @@ class Worker:
         poll_interval: float,
         lease_duration: timedelta,
         clock: Callable[[], datetime],
+        duties: Mapping[str, Duty] | None = None,
     ) -> None:
+        self._duties = dict(duties or {})
+        self._paused: dict[str, datetime] = {}
         self._anchoring = anchoring
         self._leases = leases
         self._certificates = certificates
@@ -98,6 +106,13 @@ class Worker:
         lease = self._hold()
         if lease is None:
             return False
+        for name in self._duties:
+            if self._stopping.is_set():
+                return False
+            self._do(name)
+        lease = self._hold()
+        if lease is None:
+            return False
         sealed = self._anchoring.seal_batch(lease) is not None
         for batch in self._anchoring.due():
             lease = self._hold()
@@ -106,6 +121,29 @@ class Worker:
             self._anchoring.anchor_batch(lease, batch)
         self._forget()
         return sealed
+
+    def _do(self, name: str) -> None:
+        now = self._clock()
+        if now < self._paused.get(name, now):
+            return
+        try:
+            self._duties[name](self._require_lease)
+        except LeaseLostError:
+            if not self._stopping.is_set():
+                raise
+        except Exception as ex:  # noqa: BLE001 - one duty must never stop all others
+            self._paused[name] = now + _DUTY_PAUSE
+            _log.warning(
+                "duty_failed",
+                duty=name,
+                retry_in_seconds=_DUTY_PAUSE.total_seconds(),
+                error=str(ex),
+                exc_info=None if isinstance(ex, EventServerError) else ex,
+            )
+
+    def _require_lease(self) -> None:
+        if self._stopping.is_set() or self._hold() is None:
+            raise LeaseLostError("the worker stops, or another one has the lease")
 
     def _forget(self) -> None:
         now = self._clock()

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventserver_core.testing.parts import Anvil, PostgreSQL, SeaweedFS, Valkey
+from eventserver_core.testing.parts import Anvil, Moto, PostgreSQL, SeaweedFS, Valkey
 
-_PARTS = frozenset({"postgresql", "valkey", "seaweedfs", "anvil"})
+_PARTS = frozenset({"postgresql", "valkey", "seaweedfs", "anvil", "moto"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,4 +53,11 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
     """Return an Anvil that makes a block a second; use an account of your own on it."""
     with Anvil(tmp_path_factory.mktemp("anvil")) as part:
+        yield part
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """Return a Moto; use a deployment of your own on it."""
+    with Moto(tmp_path_factory.mktemp("moto")) as part:
         yield part

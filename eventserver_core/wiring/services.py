@@ -34,6 +34,7 @@ from eventserver_core.sections import (
     StorageSettings,
 )
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
+from eventserver_core.services.audit import CheckpointAudit
 from eventserver_core.services.chain_answers import ChainAnswers
 from eventserver_core.services.evidence import EvidenceArchive
 from eventserver_core.services.health import Anchoring, CheckHealth
@@ -42,6 +43,7 @@ from eventserver_core.services.ingest import IngestEvents, IngestLimits
 from eventserver_core.services.verification import Verifications
 from eventserver_core.services.worker import Worker
 from eventserver_core.wiring.configuration import Configuration, open_database, pending_migrations
+from eventserver_core.wiring.network import Network
 
 _log = get_logger()
 
@@ -99,6 +101,13 @@ class Services:
         """Authenticates callers and issues certificates."""
         hours = self.settings[SecuritySettings].certificate_validity_hours
         return Identities(self.auth, self.certificates, timedelta(hours=hours), instant.now)
+
+    @cached_property
+    def network(self) -> Network:
+        """What runs the network of relays."""
+        return Network(
+            self.settings, self.database, lambda: self.identities, lambda: self.provisioning
+        )
 
     @cached_property
     def verifications(self) -> Verifications:
@@ -176,17 +185,20 @@ class Services:
         server, storage = self.settings[ServerSettings], self.settings[StorageSettings]
         security = self.settings[SecuritySettings]
         max_age = timedelta(seconds=security.event_max_age) if security.event_max_age else None
+        labels = self.network.check_labels
         ingest = IngestEvents(
             self.storage,
             self.events,
             IngestLimits(storage.max_file_size, storage.max_inline_size, max_age),
             instant.now,
+            labels.check if labels else None,
         )
         return create_app(
             ingest=ingest,
             identities=self.identities,
             verifications=self.verifications,
             archive=EvidenceArchive(self.storage, self.verifications),
+            network=self.network.services(),
             health=self.health(),
             readiness=self.readiness(),
             draining=draining,
@@ -227,30 +239,45 @@ class Services:
         return checks, frozenset(needed)
 
     def worker(self) -> Worker:
-        """Return the anchoring worker."""
+        """Return the worker."""
         section = self.settings[AnchoringSettings]
+        max_age = timedelta(seconds=section.batch_max_age)
         limits = AnchoringLimits(
             max_events=section.batch_max_events,
-            max_age=timedelta(seconds=section.batch_max_age),
+            max_age=max_age,
             follow_interval=timedelta(seconds=section.follow_interval),
             max_delay=timedelta(seconds=section.retry_max_delay),
         )
         leases = LeaseRepository(self.database)
         duration = timedelta(seconds=section.lease_duration)
+        anchoring = AnchorBatches(
+            self.chain,
+            self.batches,
+            limits,
+            instant.now,
+            lambda lease: leases.renew(lease, duration, instant.now()),
+        )
+        checkpoint = CheckpointAudit(
+            self.network.audit_entries, self._own_ingest, max_age, instant.now
+        )
         return Worker(
-            AnchorBatches(
-                self.chain,
-                self.batches,
-                limits,
-                instant.now,
-                lambda lease: leases.renew(lease, duration, instant.now()),
-            ),
+            anchoring,
             leases,
             self.certificates,
             section.poll_interval,
             duration,
             instant.now,
+            duties={
+                "checkpoint_audit": lambda _still_mine: checkpoint.run(),
+                "follow_relays": self.network.follow_relays().run,
+            },
         )
+
+    def _own_ingest(self) -> IngestEvents:
+        """Return what takes the server's own events: whatever they say, however late."""
+        storage = self.settings[StorageSettings]
+        limits = IngestLimits(storage.max_file_size, storage.max_inline_size, None)
+        return IngestEvents(self.storage, self.events, limits, instant.now)
 
     def _backend(self, role: str) -> Any:
         return self._guarded(role, self._bare(role), self.settings[PluginSettings].time_limit)

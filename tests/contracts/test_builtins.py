@@ -16,6 +16,7 @@ from eventserver_core.testing.contracts.chain import ChainContract, ChainFactory
 from eventserver_core.testing.contracts.provisioning import (
     ProvisioningContract,
     ProvisioningFactory,
+    SweepsMachinesContract,
 )
 from eventserver_core.testing.contracts.ratelimit import RateLimiterContract, RateLimiterFactory
 from eventserver_core.testing.contracts.storage import StorageContract, StorageFactory
@@ -60,7 +61,9 @@ class TestMemoryRateLimiter(RateLimiterContract):
         return make
 
 
-class TestStaticProvisioning(ProvisioningContract):
+class WithStaticProvisioning:
+    """Brings the fixtures that the suites of this role ask for."""
+
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> ProvisioningFactory:
         addresses = [f"relay-{number}.example:8443" for number in range(4)]
@@ -72,3 +75,13 @@ class TestStaticProvisioning(ProvisioningContract):
             return provisioning
 
         return make
+
+    @pytest.fixture
+    def another_deployment(self, tmp_path: Path) -> StaticProvisioning:
+        return StaticProvisioning(tmp_path / "other" / "machines.json", ["relay-9.example:8443"])
+
+
+class TestStaticProvisioning(WithStaticProvisioning, ProvisioningContract): ...
+
+
+class TestStaticProvisioningSweepsMachines(WithStaticProvisioning, SweepsMachinesContract): ...

@@ -14,7 +14,10 @@ from eventserver_core.testing.contracts.auth_devices import (
     ChecksSignedPackagesContract,
 )
 from eventserver_core.testing.contracts.chain import ChainContract
-from eventserver_core.testing.contracts.provisioning import ProvisioningContract
+from eventserver_core.testing.contracts.provisioning import (
+    ProvisioningContract,
+    SweepsMachinesContract,
+)
 from eventserver_core.testing.contracts.ratelimit import RateLimiterContract
 from eventserver_core.testing.contracts.storage import StorageContract
 
@@ -25,6 +28,7 @@ SUITES = {
     auth.ChecksSignedPackages: ChecksSignedPackagesContract,
     chain.ChainBackend: ChainContract,
     provisioning.ProvisioningBackend: ProvisioningContract,
+    provisioning.SweepsMachines: SweepsMachinesContract,
     ratelimit.RateLimiter: RateLimiterContract,
     storage.StorageBackend: StorageContract,
     storage.Upload: StorageContract,

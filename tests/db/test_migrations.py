@@ -18,6 +18,7 @@ from eventserver_core.db.migrate import Migrations, migrations_directory
 from eventserver_core.db.models import MODELS
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 
+from .network_rows import fill_network
 from .rows import NOW, fill, go_on, new_event, output, receipt, transaction
 
 FIRST = "0001_initial"
@@ -83,6 +84,7 @@ def test_each_step_goes_back_and_forth_with_rows_in_every_table(
     certificates = CertificateRepository(database)
     certificates.revoke("c-1", "lost", NOW)
     certificates.redeem("challenge", NOW)
+    fill_network(database)
     with database.session() as session:
         for table in TABLES:
             assert session.execute_sql(f"SELECT COUNT(*) FROM {table}").fetchone() != (0,)  # noqa: S608

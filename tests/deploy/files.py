@@ -20,7 +20,8 @@ DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 VERSION: str = tomllib.loads(text("pyproject.toml"))["project"]["version"]
 IMAGE = f"eventserver:{VERSION}"
-OWN_ROLES = ("api", "worker", "migrate")
+OWN_ROLES = ("api", "worker", "migrate", "authority")
+AUTHORITY = Path("/etc/eventserver-authority")
 PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9]+(\.[0-9]+)+(-[a-z0-9.]+)?")
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::([?-])([^}]*))?\}")
@@ -116,7 +117,10 @@ def read(environ: Mapping[str, str], folder: Path | None) -> Configuration:
 
 def pod_configuration(role: str) -> Configuration:
     """Read the settings of a pod; what comes by reference has a value of no meaning."""
-    stand_ins = {"EVENTSERVER__REDIS__URL": "redis://cache.example:6379"}
+    stand_ins = {
+        "DATABASE_URL": "postgresql://eventserver@database.example/eventserver",
+        "EVENTSERVER__REDIS__URL": "redis://cache.example:6379",
+    }
     environ = {
         entry["name"]: entry.get("value") or stand_ins.get(entry["name"], "by-reference")
         for entry in container(role)["env"]

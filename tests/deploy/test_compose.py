@@ -14,6 +14,7 @@ from eventserver_core.sections import DatabaseSettings, ServerSettings
 from eventserver_core.settings.layers import variable_name
 from eventserver_core.wiring import Configuration, Services
 from tests.deploy.files import (
+    AUTHORITY,
     DEPLOY,
     IMAGE,
     OWN_ROLES,
@@ -26,6 +27,7 @@ from tests.deploy.files import (
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 JOBS = {"migrate", "seaweedfs-setup", "anvil-account"}
+BY_HAND = {"authority"}
 POSTGRESQL_CONNECTIONS = 100 - 3
 """What PostgreSQL has by default, without those kept for its administrator."""
 
@@ -62,7 +64,7 @@ def test_an_image_is_pinned(name: str) -> None:
     assert (image == IMAGE) == (name in OWN_ROLES)
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - JOBS))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - JOBS - BY_HAND))
 def test_what_keeps_running_is_watched_over(name: str) -> None:
     if name == "worker":
         assert SERVICES[name]["healthcheck"] == {"disable": True}
@@ -75,6 +77,13 @@ def test_a_job_ends(name: str) -> None:
     assert SERVICES[name]["restart"].startswith("on-failure:")
 
 
+@pytest.mark.parametrize("name", sorted(BY_HAND))
+def test_what_is_run_by_hand_is_run_once_and_not_with_the_others(name: str) -> None:
+    assert SERVICES[name]["restart"] == "no"
+    assert SERVICES[name]["profiles"] == [name]
+    assert f" run --rm -T {name} > " in (DEPLOY / "README.md").read_text("utf-8")
+
+
 def test_only_the_proxy_can_be_reached_and_only_from_this_machine() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
     assert SERVICES["proxy"]["ports"][0].startswith("${PUBLISHED_ADDRESS:-127.0.0.1}:")
@@ -83,7 +92,7 @@ def test_only_the_proxy_can_be_reached_and_only_from_this_machine() -> None:
 
 def test_no_secret_has_a_default(configurations: dict[str, Configuration]) -> None:
     content = (DEPLOY / "compose.yaml").read_text("utf-8")
-    for name, kind in re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY)\w*)(:\?)?", content):
+    for name, kind in re.findall(r"\$\{(\w*(?:PASSWORD|PASSPHRASE|SECRET|KEY)\w*)(:\?)?", content):
         assert kind, f"{name} may be left out"
     for role, configuration in configurations.items():
         for name in secret_names(configuration.settings):
@@ -103,12 +112,21 @@ def test_every_setting_is_known_and_production_accepts_it(
 def test_what_is_told_to_a_process_is_all_that_it_needs(
     configurations: dict[str, Configuration],
 ) -> None:
-    assert Services(configurations["worker"]).worker().name
-    assert Services(configurations["api"]).auth  # it refuses a secret that is none
+    worker = Services(configurations["worker"])
+    assert worker.worker().name
+    assert worker.storage  # it refuses keys that are none
+    assert Services(configurations["api"]).auth  # the same for a secret
 
 
 def test_what_instances_must_share_is_the_same_for_all() -> None:
-    for name in ("DATABASE_URL", "BLOCKCHAIN_RPC_URL", "EVENTSERVER__BLOCKCHAIN__CHAIN_ID"):
+    for name in (
+        "DATABASE_URL",
+        "BLOCKCHAIN_RPC_URL",
+        "EVENTSERVER__BLOCKCHAIN__CHAIN_ID",
+        "EVENTSERVER__STORAGE__ENDPOINT",
+        "EVENTSERVER__STORAGE__BUCKET",
+        "EVENTSERVER__SERVER__PUBLIC_URL",
+    ):
         assert SERVICES["api"]["environment"][name] == SERVICES["worker"]["environment"][name]
 
 
@@ -116,7 +134,28 @@ def test_only_workers_hold_the_accounts_key() -> None:
     name = variable_name("blockchain", "account_key")
     holding = {role for role in OWN_ROLES if name in SERVICES[role]["environment"]}
     assert holding == {"worker"}
-    assert not {"JWT_SECRET", "AWS_SECRET_ACCESS_KEY"} & set(SERVICES["worker"]["environment"])
+
+
+def test_a_worker_holds_no_signing_key_and_no_issuing_key_and_can_reach_storage() -> None:
+    worker = SERVICES["worker"]
+    told = set(worker["environment"])
+    assert not {"JWT_SECRET", variable_name("ca", "passphrase")} & told
+    assert worker["volumes"] == [f"authority-root:{AUTHORITY}:ro"]
+    assert {variable_name("s3", "access_key"), variable_name("s3", "secret_key")} <= told
+    assert set(worker["networks"]) & set(SERVICES["seaweedfs"]["networks"])
+    # who launches machines would take these for its own
+    assert not [name for name in told if name.startswith("AWS_")]
+
+
+def test_instances_read_the_authority_and_cannot_change_it() -> None:
+    assert SERVICES["api"]["volumes"] == [f"authority:{AUTHORITY}:ro"]
+    assert f"authority:{AUTHORITY}" in SERVICES["authority"]["volumes"]
+    holding = {
+        role
+        for role in OWN_ROLES
+        if variable_name("ca", "passphrase") in SERVICES[role]["environment"]
+    }
+    assert holding == {"api", "authority"}
 
 
 def test_an_instance_has_the_time_to_drain(configurations: dict[str, Configuration]) -> None:
@@ -165,8 +204,8 @@ def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     made = made_environment(tmp_path)
     path = tmp_path / ".env"
     assert path.stat().st_mode & 0o777 == 0o600
-    secrets = [value for name, value in made.items() if re.search("PASSWORD|SECRET|KEY", name)]
-    assert len(set(secrets)) == len(secrets) >= 6
+    secrets = [value for name, value in made.items() if re.search("PASS|SECRET|KEY", name)]
+    assert len(set(secrets)) == len(secrets) >= 7
     before = path.read_bytes()
     again = subprocess.run(["sh", str(tmp_path / "make-env.sh")], capture_output=True, check=False)
     assert again.returncode == 1

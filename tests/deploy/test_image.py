@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.files import DEPLOY, VERSION, routes
+from tests.deploy.files import DEPLOY, IMAGE, VERSION, compose, routes
 from tests.house.tree import ROOT, tracked
 
 DOCKERFILE = DEPLOY / "Dockerfile"
@@ -95,6 +95,22 @@ def test_what_is_copied_is_sent_to_the_builder() -> None:
     assert "*" in sent
 
 
+def test_nothing_is_sent_that_is_not_copied() -> None:
+    sent = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    copied = {s for name, rest in BUILD if name == "COPY" for s in rest.split()[:-1]}
+    assert {line.removeprefix("!") for line in sent if line.startswith("!")} == copied
+    assert not {"clients", "examples", "tests", "docs"} & copied
+
+
+def test_volumes_of_the_authority_belong_to_the_user() -> None:
+    user, _, group = _said("USER").partition(":")
+    (made,) = (rest for name, rest in LAST if name == "RUN")
+    for service in compose()["services"].values():
+        for volume in service.get("volumes", []) if service["image"] == IMAGE else []:
+            path = volume.split(":")[1]
+            assert re.search(rf"--owner {user} --group {group} --mode 0700 [^&]*{path}\b", made)
+
+
 @pytest.mark.slow
 def test_its_commands_install_everything(tmp_path: Path) -> None:
     base = tmp_path / "base"
@@ -122,8 +138,9 @@ def test_its_commands_install_everything(tmp_path: Path) -> None:
         capture_output=True,
         check=True,
     )
-    found = {f"{plugin['role']}_{plugin['name']}" for plugin in json.loads(listed.stdout)}
-    assert set(PLUGINS) <= found
+    folders = {"provisioning": "provision"}
+    found = {(plugin["role"], plugin["name"]) for plugin in json.loads(listed.stdout)}
+    assert set(PLUGINS) <= {f"{folders.get(role, role)}_{name}" for role, name in found}
     driver = [str(installed / "bin" / "python"), "-c", "import psycopg"]
     subprocess.run(driver, env=environ, check=True)
     assert not (installed / "bin" / "pip").exists()

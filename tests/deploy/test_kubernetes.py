@@ -11,9 +11,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from eventserver_core.pki.files import ISSUING_CERTIFICATE, ISSUING_KEY, ROOT_CERTIFICATE
 from eventserver_core.sections import AnchoringSettings, ServerSettings
 from eventserver_core.settings.layers import variable_name
+from eventserver_core.wiring import Services
+from eventserver_core.wiring.authority import authority_directory
 from tests.deploy.files import (
+    AUTHORITY,
     DEPLOY,
     IMAGE,
     KUBERNETES,
@@ -103,6 +107,8 @@ def test_no_secret_is_among_the_files_and_each_is_described() -> None:
         for volume in pod(role)["volumes"]:
             if "secret" in volume:
                 assert f"generic {volume['secret']['secretName']}" in page
+                for item in volume["secret"].get("items", []):
+                    assert f"--from-file={item['key']}" in page
 
 
 def test_migrations_have_an_address_of_their_own_and_an_end() -> None:
@@ -148,6 +154,59 @@ def test_only_workers_hold_the_accounts_key() -> None:
         assert bool(names & account) == (role == "worker")
         assert ("eventserver-account" in secrets) == (role == "worker")
         assert ("eventserver-signing" in secrets) == (role == "api")
+
+
+def _told(role: str) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in container(role)["env"]}
+
+
+def _authority_files(role: str) -> set[str]:
+    secrets = [volume["secret"] for volume in pod(role)["volumes"] if "secret" in volume]
+    found = [s for s in secrets if s["secretName"] == "eventserver-authority"]
+    return {item["path"] for secret in found for item in secret["items"]}
+
+
+def _ports(role: str) -> set[int | str]:
+    (rule,) = manifest("NetworkPolicy", role)["spec"]["egress"]
+    return {port["port"] for port in rule["ports"]}
+
+
+def test_a_worker_holds_no_signing_key_and_no_issuing_key_and_can_reach_storage() -> None:
+    told = _told("worker")
+    signing = {"JWT_SECRET", variable_name("auth", "jwt_secret")}
+    signing |= {variable_name("auth", "signing_key_file"), variable_name("ca", "passphrase")}
+    assert not signing & set(told)
+    assert _authority_files("worker") == {ROOT_CERTIFICATE}
+    for key in ("access_key", "secret_key"):
+        reference = told[variable_name("s3", key)]["valueFrom"]["secretKeyRef"]
+        assert reference["optional"] is True, "without them it anchors all the same"
+    # who launches machines would take these for its own
+    assert not [name for name in told if name.startswith("AWS_")]
+    assert 443 in _ports("worker")
+    assert Services(pod_configuration("worker")).storage
+
+
+def test_instances_hold_the_issuing_key_and_start_without_it() -> None:
+    assert _authority_files("api") == {ROOT_CERTIFICATE, ISSUING_CERTIFICATE, ISSUING_KEY}
+    assert not _authority_files("migrate")
+    passphrase = _told("api")[variable_name("ca", "passphrase")]["valueFrom"]["secretKeyRef"]
+    assert passphrase["name"] == "eventserver-authority"
+    assert passphrase["optional"] is True
+    for role in ("api", "worker"):
+        (volume,) = (v for v in pod(role)["volumes"] if v["name"] == "authority")
+        assert volume["secret"]["optional"] is True
+        assert volume["secret"]["defaultMode"] & 0o337 == 0
+        (mount,) = (m for m in container(role)["volumeMounts"] if m["name"] == "authority")
+        assert mount["mountPath"] == str(AUTHORITY)
+        assert mount["readOnly"] is True
+        assert authority_directory(pod_configuration(role).settings) == AUTHORITY
+
+
+def test_the_public_address_is_set_for_all_and_is_to_be_changed() -> None:
+    for role in ("api", "worker"):
+        url = pod_configuration(role).settings[ServerSettings].public_url
+        assert url.startswith("https://")
+        assert "example" in url
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -88,7 +88,7 @@ class RealSystem:
         done = subprocess.run(
             [sys.executable, "-m", "eventserver_core", *arguments],
             cwd=self._directory,
-            env=clean_environ() | self.environ,
+            env=self.command_environ(),
             capture_output=True,
             text=True,
             timeout=120,
@@ -96,6 +96,10 @@ class RealSystem:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def command_environ(self) -> dict[str, str]:
+        """Return the environment that a command needs to see the system's settings."""
+        return clean_environ() | self.environ
 
     def start_instance(self) -> EventServerProcess:
         """Start an instance of the API."""

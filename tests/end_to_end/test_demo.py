@@ -120,7 +120,7 @@ class TestARunThatHolds:
 
     def test_the_steps_are_numbered_and_all_there(self, run: Run) -> None:
         numbers = [int(n) for n in re.findall(r"^ ?(\d+)  \w", run.output, re.M)]
-        assert numbers == list(range(1, 13))
+        assert numbers == list(range(1, 15))
         assert "Every step held" in run.output
 
     def test_the_table_tells_what_became_of_each_event(self, run: Run) -> None:
@@ -187,7 +187,7 @@ def test_ctrl_c_in_a_terminal_stops_the_server_too(tmp_path: Path, plain: bool) 
         terminal.type("\x03")
         status = terminal.read_to_end()
     assert status == 128 + 2
-    assert "Broken off in step 7" in terminal.output
+    assert "Broken off in step 8" in terminal.output
     assert "\x1b[?25h" in terminal.output
     assert bool(re.search(r"\x1b\[[\d;]*3\dm", terminal.output)) is not plain
     assert server_is_gone(terminal.output)
@@ -241,7 +241,7 @@ def test_evidence_that_cannot_be_left_fails_its_step_and_stops_the_server(tmp_pa
     (tmp_path / "file").touch()
     run = run_demo(tmp_path, "--output", str(tmp_path / "file" / "below"))
     assert run.status == 1
-    assert "Step 9 failed: Download the evidence" in run.problems
+    assert "Step 10 failed: Download the evidence" in run.problems
     assert "came      NotADirectoryError: " in run.problems
     (kept,) = run.temporary.iterdir()
     assert (kept / "server.log").stat().st_size > 0
@@ -256,7 +256,17 @@ def test_what_the_server_kept_is_there_on_demand(tmp_path: Path) -> None:
     (kept,) = run.temporary.iterdir()
     assert f"ls {kept}\n" in run.output
     names = {path.name for path in kept.iterdir()}
-    assert names == {"data", "server.log", "forged-media.zip", "forged-event.zip"}
+    assert names == {
+        "alice.pem",
+        "alice.pem.jwk",
+        "data",
+        "enrollment.json",
+        "forged-event.zip",
+        "forged-media.zip",
+        "relay",
+        "relay.log",
+        "server.log",
+    }
 
 
 def test_an_answer_that_is_not_the_wanted_one_fails_with_what_it_said() -> None:

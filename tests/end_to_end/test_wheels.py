@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTIONS = (ROOT, ROOT / "plugins" / "auth_cert")
+DISTRIBUTIONS = (
+    ROOT,
+    ROOT / "plugins" / "auth_cert",
+    ROOT / "clients" / "python",
+    ROOT / "examples" / "relay",
+)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_constraints_hold_names_and_versions_only() -> None:
 
 def test_every_dependency_is_pinned() -> None:
     pinned = {line.split("==")[0] for line in text("constraints.txt").splitlines()}
-    for pyproject in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
+    for pyproject in [ROOT / "pyproject.toml", *ROOT.glob("*/*/pyproject.toml")]:
         project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
         extras = project.get("optional-dependencies", {}).values()
         wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]

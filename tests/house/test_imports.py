@@ -12,7 +12,7 @@ from tests.house.tree import CORE, ROOT, imported_modules, module_name, python_f
 LAYERS = (
     {"errors"},
     {"domain"},
-    {"log"},
+    {"log", "pki"},
     {"settings", "sections", "backends"},
     {"hookspecs"},
     {"plugins", "db", "builtin"},
@@ -38,7 +38,15 @@ HOMES = {
     "click": ("cli",),
     "pydantic": ("domain.package", "http"),
     "httpx": ("demo", "testing"),
-    "joserfc": ("domain.signature", "demo", "testing"),
+    "joserfc": (
+        "domain.signature",
+        "domain.assertion",
+        "domain.keys",
+        "cli.admin",
+        "demo",
+        "testing",
+    ),
+    "cryptography": ("pki", "cli.ca"),
     "pytest": ("testing",),
 }
 """Which parts of the core may know a library."""
@@ -148,3 +156,13 @@ def test_a_plugin_uses_only_what_is_public(path: Path) -> None:
         if top == CORE and name != CORE:
             assert name.split(".")[1] in PLUGIN_MAY_IMPORT, f"{path.name} imports {name}"
         assert not top.startswith("eventserver_") or top in (CORE, own), f"imports {name}"
+
+
+@pytest.mark.parametrize(
+    "folder", ["clients/python/eventserver_client", "examples/relay/eventserver_relay"]
+)
+def test_who_calls_from_outside_knows_nothing_of_the_core(folder: str) -> None:
+    found = python_files(folder)
+    assert found
+    for path in found:
+        assert not any(name.split(".")[0] == CORE for name in imported_modules(path)), path

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from datetime import timedelta
 from pathlib import Path
 
 import falcon.testing
 import pytest
+import structlog
 
+from eventserver_core import log
 from eventserver_core.backends.auth import Role
 from eventserver_core.db.leases import LeaseRepository
 from eventserver_core.demo.device import Device
@@ -16,6 +21,9 @@ from eventserver_core.domain import instant
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
 from eventserver_core.services.worker import Worker
 from eventserver_core.wiring import Services, load_configuration, prepare_schema
+from eventserver_core.wiring.authority import make_authority
+
+from .network import Admin
 
 
 @pytest.fixture
@@ -91,3 +99,31 @@ def anchor_all(services: Services) -> Callable[[], None]:
 
     workers: list[Worker] = []
     return run
+
+
+@pytest.fixture
+def authority(services: Services) -> None:
+    """A certificate authority, as `eventserver ca init` makes it."""
+    make_authority(services.settings, "Test")
+
+
+@pytest.fixture
+def alice(services: Services, client: falcon.testing.TestClient) -> Admin:
+    """The first admin."""
+    return Admin(client).bootstrap(services)
+
+
+@pytest.fixture
+def log_lines(services: Services) -> Iterator[Callable[[], list[str]]]:
+    """Configure logging as a server does once it has its settings; returns what was written."""
+    loggers = [logging.getLogger(name) for name in (None, "gunicorn.error", "httpx", "peewee")]
+    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    stream = io.StringIO()
+    with redirect_stderr(stream):
+        log.configure("debug", "json")
+    yield lambda: stream.getvalue().splitlines()
+    structlog.reset_defaults()
+    for logger, level, handlers, propagate in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.propagate = propagate

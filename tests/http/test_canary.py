@@ -6,19 +6,14 @@ Everything runs as a server logs it in production, JSON lines, at the level that
 from __future__ import annotations
 
 import base64
-import io
 import json
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import pytest
-import structlog
 
-from eventserver_core import log
 from eventserver_core.backends.auth import Role
 from eventserver_core.demo.device import Device
 from eventserver_core.errors import BackendUnavailableError
@@ -54,22 +49,6 @@ PASSWORD = "hunter2-at-the-database"
 @pytest.fixture
 def services(make_services: Callable[..., Services]) -> Services:
     return make_services(JWT_SECRET=SECRET)
-
-
-@pytest.fixture
-def log_lines(services: Services) -> Iterator[Callable[[], list[str]]]:
-    """Configure logging as a server does once it has its settings; returns what was written."""
-    loggers = [logging.getLogger(name) for name in (None, "gunicorn.error", "httpx", "peewee")]
-    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
-    stream = io.StringIO()
-    with redirect_stderr(stream):
-        log.configure("debug", "json")
-    yield lambda: stream.getvalue().splitlines()
-    structlog.reset_defaults()
-    for logger, level, handlers, propagate in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
 
 
 class Witness:

@@ -9,14 +9,11 @@ import structlog
 
 from eventserver_core.errors import AuthenticationError, PermissionDeniedError
 from eventserver_core.http.access import Access
-from eventserver_core.log import get_logger
 from eventserver_core.services.identity import Identities
-
-_log = get_logger()
 
 
 class Authenticate:
-    """Lets through whom the resource's ``access`` names, and nobody where it is silent."""
+    """Says who is calling where the resource's ``access`` names roles."""
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -30,15 +27,12 @@ class Authenticate:
         if access is None:
             raise PermissionDeniedError("nobody may do this")
         req.context.access = access
-        if not access.roles:
+        if not access.roles or (access.anyone and not req.auth):
             return
         credentials = self._identities.authenticate(_bearer_token(req))
         structlog.contextvars.bind_contextvars(
             caller=credentials.subject, caller_role=credentials.role.value
         )
-        if credentials.role not in access.roles:
-            _log.warning("permission_denied", method=req.method, route=req.uri_template)
-            raise PermissionDeniedError(f"a {credentials.role.value} may not do this")
         req.context.credentials = credentials
 
 

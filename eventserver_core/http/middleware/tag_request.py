@@ -10,6 +10,7 @@ from typing import Any
 import falcon
 import structlog
 
+from eventserver_core.errors import InvalidInputError
 from eventserver_core.log import get_logger
 
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -34,6 +35,9 @@ class TagRequest:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         tag(req, resp)
+        if "\0" in req.path or "%00" in req.query_string:
+            # no name has one, and not every database takes one
+            raise InvalidInputError("a path or a query with a NUL is none of ours")
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, _resource: Any, _succeeded: bool

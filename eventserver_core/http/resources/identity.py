@@ -20,6 +20,7 @@ from eventserver_core.http.access import ADMINS, ANYONE, CHALLENGED, Resource, c
 from eventserver_core.http.body import Body
 from eventserver_core.http.errors import validation_faults
 from eventserver_core.services.identity import Identities
+from eventserver_core.services.revocation import RevokeCertificates
 
 _MAX_BODY = 64 * 1024
 _BODY_SECONDS = 5.0
@@ -92,15 +93,15 @@ class PowVerificationResource(Resource):
 
 
 class CertificateResource(Resource):
-    """``DELETE /api/v1/certificates/{jti}``: revokes a certificate."""
+    """``DELETE /api/v1/certificates/{jti}``: revokes a certificate, or a TLS one by its serial."""
 
     access = {"DELETE": ADMINS}
 
-    def __init__(self, identities: Identities) -> None:
-        self._identities = identities
+    def __init__(self, revocation: RevokeCertificates) -> None:
+        self._revocation = revocation
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, certificate_id: str) -> None:
-        self._identities.revoke(certificate_id, f"by {caller(req).subject}")
+        self._revocation.revoke(certificate_id, caller(req))
         resp.status = falcon.HTTP_204
 
 

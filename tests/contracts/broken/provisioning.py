@@ -13,10 +13,20 @@ from uuid import uuid4
 import pytest
 
 from eventserver_core.backends.provisioning import LaunchRequest, Machine, MachineState
-from eventserver_core.errors import BackendUnavailableError, NotFoundError
-from eventserver_core.testing.contracts.provisioning import ProvisioningContract
+from eventserver_core.errors import (
+    BackendUnavailableError,
+    Fault,
+    InvalidInputError,
+    NotFoundError,
+)
+from eventserver_core.testing.contracts.provisioning import (
+    ProvisioningContract,
+    SweepsMachinesContract,
+)
 
 ROOM = 4
+REGIONS = ("us-east-1",)
+TYPES = ("t3.micro",)
 
 
 class PlainProvider:
@@ -26,10 +36,21 @@ class PlainProvider:
     lock = threading.RLock()
 
     def __init__(self, path: Path, *, down: bool) -> None:
+        self.path = path
         self.machines = self.accounts.setdefault(path, {})
         self.down = down
 
+    def accept(self, region: str, instance_type: str) -> None:
+        faults = []
+        if region not in REGIONS:
+            faults.append(Fault("/region", "not allowed"))
+        if instance_type not in TYPES:
+            faults.append(Fault("/instanceType", "not allowed"))
+        if faults:
+            raise InvalidInputError("not allowed", faults)
+
     def launch(self, request: LaunchRequest) -> Machine:
+        self.accept(request.region, request.instance_type)
         self.require()
         with self.lock:
             if request.idempotency_key not in self.machines:
@@ -58,6 +79,10 @@ class PlainProvider:
             if machine.id == machine_id:
                 self.machines[key] = replace(machine, state=MachineState.TERMINATED)
 
+    def launched(self) -> list[tuple[str, Machine]]:
+        self.require()
+        return [(k, m) for k, m in self.machines.items() if m.state is MachineState.RUNNING]
+
     def check(self) -> None:
         self.require()
 
@@ -66,26 +91,40 @@ class PlainProvider:
             raise BackendUnavailableError("provisioning=memory", "down")
 
 
-def suite(kind: Callable[..., object], *catches: str) -> type:
-    class Suite(ProvisioningContract):
+def suite_of(contract: type, kind: Callable[..., object], *catches: str) -> type:
+    class Suite(contract):  # type: ignore[misc, valid-type]
         @pytest.fixture
         def backend_factory(self, tmp_path: Path) -> Callable[..., object]:
             def make(*, down: bool = False) -> object:
-                return kind(tmp_path, down=down)
+                return kind(tmp_path / "own", down=down)
 
             return make
 
-    Suite.catches = frozenset(catches)  # type: ignore[attr-defined]
+        @pytest.fixture
+        def another_deployment(self, tmp_path: Path) -> object:
+            return kind(tmp_path / "another", down=False)
+
+    Suite.catches = frozenset(catches)
     return Suite
 
 
+def suite(kind: Callable[..., object], *catches: str) -> type:
+    return suite_of(ProvisioningContract, kind, *catches)
+
+
+def sweeping(kind: Callable[..., object], *catches: str) -> type:
+    return suite_of(SweepsMachinesContract, kind, *catches)
+
+
 TestPlainProvider = suite(PlainProvider)
+TestPlainSweeper = sweeping(PlainProvider)
 
 
 class NoCheck:
     def __init__(self, path: Path, *, down: bool) -> None:
         good = PlainProvider(path, down=down)
         self.launch, self.describe, self.terminate = good.launch, good.describe, good.terminate
+        self.accept = good.accept
 
 
 TestNoCheck = suite(
@@ -93,6 +132,76 @@ TestNoCheck = suite(
     "test_it_is_a_provisioning_backend",
     "test_a_provider_that_works_passes_its_check",
     "test_a_provider_that_is_down_is_reported",
+)
+
+
+class RefusesAll(PlainProvider):
+    def accept(self, region: str, instance_type: str) -> None:
+        if (region, instance_type) in zip(REGIONS, TYPES, strict=True):
+            raise InvalidInputError("never")
+        super().accept(region, instance_type)
+
+    def launch(self, request: LaunchRequest) -> Machine:
+        return PlainProvider(self.path, down=self.down).launch(request)
+
+
+TestRefusesAll = suite(
+    RefusesAll,
+    "test_what_is_allowed_is_accepted",
+    "test_what_is_allowed_is_known_without_the_provider",
+)
+
+
+class AcceptsAll(PlainProvider):
+    def accept(self, region: str, instance_type: str) -> None:
+        pass
+
+
+TestAcceptsAll = suite(
+    AcceptsAll,
+    "test_what_is_allowed_is_known_without_the_provider",
+    "test_what_is_not_allowed_is_not_launched",
+    "test_what_is_not_allowed_is_refused",
+)
+
+
+class AsksTheProvider(PlainProvider):
+    def accept(self, region: str, instance_type: str) -> None:
+        self.require()
+        super().accept(region, instance_type)
+
+
+TestAsksTheProvider = suite(AsksTheProvider, "test_what_is_allowed_is_known_without_the_provider")
+
+
+class SaysTheFirstFaultOnly(PlainProvider):
+    def accept(self, region: str, instance_type: str) -> None:
+        try:
+            super().accept(region, instance_type)
+        except InvalidInputError as ex:
+            raise InvalidInputError("not allowed", ex.faults[:1]) from ex
+
+
+TestSaysTheFirstFaultOnly = suite(SaysTheFirstFaultOnly, "test_what_is_not_allowed_is_refused")
+
+
+class LaunchesWhatItRefuses(PlainProvider):
+    def launch(self, request: LaunchRequest) -> Machine:
+        return super().launch(replace(request, region=REGIONS[0], instance_type=TYPES[0]))
+
+
+TestLaunchesWhatItRefuses = suite(LaunchesWhatItRefuses, "test_what_is_not_allowed_is_not_launched")
+
+
+class TakesAnotherEnrollmentForAnotherMachine(PlainProvider):
+    def launch(self, request: LaunchRequest) -> Machine:
+        token = request.enrollment.token if request.enrollment else ""
+        key = f"{request.idempotency_key} {token}"
+        return super().launch(replace(request, idempotency_key=key))
+
+
+TestTakesAnotherEnrollmentForAnotherMachine = suite(
+    TakesAnotherEnrollmentForAnotherMachine, "test_another_enrollment_makes_no_other_machine"
 )
 
 
@@ -115,6 +224,7 @@ class LaunchesAgain(PlainProvider):
 
 TestLaunchesAgain = suite(
     LaunchesAgain,
+    "test_another_enrollment_makes_no_other_machine",
     "test_one_key_gives_one_machine",
     "test_launches_at_once_are_told_apart_by_their_keys",
 )
@@ -130,6 +240,7 @@ TestRemembersForItself = suite(
     RemembersForItself,
     "test_a_machine_is_described_as_it_is",
     "test_a_terminated_machine_is_gone",
+    "test_another_enrollment_makes_no_other_machine",
     "test_launches_at_once_are_told_apart_by_their_keys",
     "test_one_key_gives_one_machine",
 )
@@ -151,6 +262,7 @@ TestOneForAll = suite(
 
 class Races(PlainProvider):
     def launch(self, request: LaunchRequest) -> Machine:
+        self.accept(request.region, request.instance_type)
         self.require()
         known = self.machines.get(request.idempotency_key)
         if known is None:
@@ -225,3 +337,49 @@ class LetsErrorsThrough(PlainProvider):
 
 
 TestLetsErrorsThrough = suite(LetsErrorsThrough, "test_a_provider_that_is_down_is_reported")
+
+
+class ListsTheGone(PlainProvider):
+    def launched(self) -> list[tuple[str, Machine]]:
+        self.require()
+        return list(self.machines.items())
+
+
+TestListsTheGone = sweeping(ListsTheGone, "test_what_is_gone_is_not_listed")
+
+
+class ListsTheLatestOnly(PlainProvider):
+    def launched(self) -> list[tuple[str, Machine]]:
+        return super().launched()[-1:]
+
+
+TestListsTheLatestOnly = sweeping(ListsTheLatestOnly, "test_a_machine_is_listed_with_its_key")
+
+
+class ListsTheWholeAccount(PlainProvider):
+    def launched(self) -> list[tuple[str, Machine]]:
+        self.require()
+        within = [
+            machines
+            for path, machines in self.accounts.items()
+            if path.is_relative_to(self.path.parent)
+        ]
+        return [
+            (key, machine)
+            for machines in within
+            for key, machine in machines.items()
+            if machine.state is MachineState.RUNNING
+        ]
+
+
+TestListsTheWholeAccount = sweeping(ListsTheWholeAccount, "test_what_is_not_its_own_is_not_listed")
+
+
+class ListsNothingWhenDown(PlainProvider):
+    def launched(self) -> list[tuple[str, Machine]]:
+        return [] if self.down else super().launched()
+
+
+TestListsNothingWhenDown = sweeping(
+    ListsNothingWhenDown, "test_a_provider_that_is_down_is_not_taken_for_an_empty_one"
+)

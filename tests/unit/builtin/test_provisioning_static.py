@@ -14,7 +14,11 @@ from eventserver_core.builtin.provisioning_static import (
     eventserver_provisioning_backend,
     eventserver_settings,
 )
-from eventserver_core.errors import BackendUnavailableError, ConfigurationError
+from eventserver_core.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    InvalidInputError,
+)
 from eventserver_core.testing.contracts.processes import run_and_kill
 from tests.unit.builtin.children import run_at_once, run_with_full_disk
 from tests.unit.builtin.conftest import Load
@@ -61,6 +65,16 @@ def test_a_wrong_address_is_a_wrong_setting(load: Load, text: str, complaint: st
         load(ProvisioningSettings, EVENTSERVER__PROVISIONING__ADDRESSES=text)
 
 
+def test_any_region_and_type_will_do_but_not_none(provisioning: StaticProvisioning) -> None:
+    provisioning.accept("the cellar", "an old laptop")
+    with pytest.raises(InvalidInputError) as caught:
+        provisioning.accept("", "t3.micro")
+    assert [fault.pointer for fault in caught.value.faults] == ["/region"]
+    with pytest.raises(InvalidInputError):
+        provisioning.launch(LaunchRequest("a", "us-east-1", ""))
+    assert provisioning.launched() == []
+
+
 def test_addresses_are_handed_out_in_their_order(provisioning: StaticProvisioning) -> None:
     machines = [provisioning.launch(request(key)) for key in "abc"]
     assert [machine.address for machine in machines] == ADDRESSES
@@ -86,6 +100,17 @@ def test_a_freed_address_goes_to_the_next_key(provisioning: StaticProvisioning) 
         provisioning.launch(request(key))
     provisioning.terminate("relay-2.example:8443")
     assert provisioning.launch(request("d")).address == "relay-2.example:8443"
+
+
+def test_what_was_handed_out_is_listed_with_its_holders_key(
+    provisioning: StaticProvisioning, path: Path
+) -> None:
+    machines = {key: provisioning.launch(request(key)) for key in "abc"}
+    provisioning.terminate(machines.pop("b").id)
+    assert dict(StaticProvisioning(path, []).launched()) == machines
+    machines["d"] = provisioning.launch(request("d"))
+    assert dict(provisioning.launched()) == machines
+    assert machines["d"].id == "relay-2.example:8443"
 
 
 def test_a_key_whose_machine_was_ended_gets_no_other(provisioning: StaticProvisioning) -> None:
@@ -190,6 +215,7 @@ def test_a_damaged_record_is_reported_and_left_alone(
         lambda: provisioning.launch(request("a")),
         lambda: provisioning.describe("relay-1.example"),
         lambda: provisioning.terminate("relay-1.example"),
+        provisioning.launched,
         provisioning.check,
     ):
         with pytest.raises(BackendUnavailableError, match="restore it from a backup"):

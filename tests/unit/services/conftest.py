@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventserver_core.backends.provisioning import SweepsMachines
 from eventserver_core.builtin.storage_filesystem import FilesystemStorage
 from eventserver_core.db.batches import BatchRecord, BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
@@ -17,10 +18,11 @@ from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
 from eventserver_core.db.migrate import Migrations
 from eventserver_core.services.anchoring import AnchorBatches, AnchoringLimits
-from eventserver_core.services.worker import LEASE_NAME, Worker
+from eventserver_core.services.worker import LEASE_NAME, Duty, Worker
 from eventserver_core.testing.clock import ManualClock
 from tests.db.rows import fill
 
+from .launching import ADDRESS, RUNNING, Network, Provider
 from .scripted_chain import ScriptedChain
 
 LIMITS = AnchoringLimits(
@@ -115,7 +117,11 @@ def batch(anchoring: AnchorBatches, events: EventRepository, lease: HeldLease) -
 def make_worker(
     chain: ScriptedChain, database: Database, clock: ManualClock
 ) -> Callable[..., Worker]:
-    def make(database: Database = database, now: Callable[[], Any] = clock.now) -> Worker:
+    def make(
+        database: Database = database,
+        now: Callable[[], Any] = clock.now,
+        duties: Mapping[str, Duty] | None = None,
+    ) -> Worker:
         return Worker(
             AnchorBatches(chain, BatchRepository(database), LIMITS, now),
             LeaseRepository(database),
@@ -123,6 +129,7 @@ def make_worker(
             0.01,
             LEASE,
             now,
+            duties,
         )
 
     return make
@@ -131,3 +138,26 @@ def make_worker(
 @pytest.fixture
 def worker(make_worker: Callable[..., Worker]) -> Worker:
     return make_worker()
+
+
+@pytest.fixture
+def network(database: Database, clock: ManualClock, tmp_path: Path) -> Network:
+    return Network(database, clock, tmp_path / "ca")
+
+
+@pytest.fixture
+def provider(network: Network) -> Provider:
+    assert isinstance(network.provider, Provider)
+    assert isinstance(network.provider, SweepsMachines)
+    return network.provider
+
+
+@pytest.fixture
+def launched(network: Network, provider: Provider) -> str:
+    """A relay whose machine runs, and is on record."""
+    relay_id = network.ask()
+    network.work()
+    provider.become("m-0", RUNNING, address=ADDRESS)
+    network.work()
+    assert network.get(relay_id).network_address == ADDRESS
+    return relay_id

@@ -270,7 +270,7 @@ def test_two_sections_of_one_name_are_refused(config: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Sources(config, {}).load([*CORE_SECTIONS, OtherServer])
     assert caught.value.faults == [
-        f"{__name__} brings the section server, which eventserver_core.sections has already"
+        f"{__name__} brings the section server, which eventserver_core.sections.server has already"
     ]
 
 

@@ -146,4 +146,5 @@ def test_the_keys_that_hold_secrets_are_marked_as_such() -> None:
         "auth.previous_jwt_secrets",
         "blockchain.account_key",
         "blockchain.rpc_url",
+        "ca.passphrase",
     }

@@ -1,0 +1,66 @@
+"""JSON bodies that are not event packages, and the query parameters of lists."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import falcon
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from eventserver_core.domain.canonical import parse_ijson, pointer
+from eventserver_core.errors import (
+    Fault,
+    InvalidInputError,
+    InvalidPackageError,
+    UnsupportedMediaError,
+)
+from eventserver_core.http.body import Body
+
+MAX_SIZE = 64 * 1024
+_SECONDS = 10.0
+_JSON = (falcon.MEDIA_JSON, "application/merge-patch+json")
+
+
+class Document(BaseModel):
+    """The base of what admins and relays send: types as they are, and no unknown members."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
+
+
+_Sent = TypeVar("_Sent", bound=Document)
+
+
+def read_document(req: falcon.Request, model: type[_Sent], max_size: int = MAX_SIZE) -> _Sent:
+    """Return the body as the model has it.
+
+    Raises:
+        UnsupportedMediaError: it isn't declared as JSON.
+        InvalidInputError: it is not JSON, or not what is asked for; with every fault.
+    """
+    if (req.content_type or "").partition(";")[0].strip().lower() not in _JSON:
+        raise UnsupportedMediaError("send application/json")
+    content = Body(req, max_size, _SECONDS).read_all()
+    try:
+        return model.model_validate(parse_ijson(content))
+    except InvalidPackageError as ex:
+        raise InvalidInputError("the body is not JSON as it is taken", ex.faults) from ex
+    except ValidationError as ex:
+        faults = [
+            Fault(pointer(*error["loc"]), error["msg"])
+            for error in ex.errors(include_url=False, include_input=False)
+        ]
+        raise InvalidInputError("the body is not what is asked for", faults) from ex
+
+
+def whole_number(req: falcon.Request, name: str, default: int, low: int, high: int) -> int:
+    """Return a query parameter that is a whole number.
+
+    Raises:
+        InvalidInputError: it is something else, or not from ``low`` to ``high``.
+    """
+    text = req.get_param(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+        raise InvalidInputError(f"{name}: expected a whole number from {low} to {high}")
+    return int(text)

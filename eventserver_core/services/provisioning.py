@@ -1,0 +1,247 @@
+"""Follows launched relays until they take part, and ends machines that nobody needs.
+
+Done by the worker, one step at a time, each of which begins with what is on record and what the
+provider says: it can be broken off anywhere and done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from eventserver_core.backends.provisioning import (
+    Enrollment,
+    LaunchRequest,
+    Machine,
+    MachineState,
+    ProvisioningBackend,
+    SweepsMachines,
+)
+from eventserver_core.db.relays import RelayRecord, RelayRepository
+from eventserver_core.domain.network_address import NetworkAddress
+from eventserver_core.domain.relay import ENDED, RelayState
+from eventserver_core.errors import (
+    BackendContractError,
+    BackendUnavailableError,
+    ConflictError,
+    InvalidInputError,
+    QuotaExceededError,
+)
+from eventserver_core.log import get_logger
+from eventserver_core.services.audit import WORKER, AuditTrail
+from eventserver_core.services.enrollment import Invitations
+
+_AT_ONCE = 10
+_SWEEP_INTERVAL = timedelta(minutes=5)
+_log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FollowLimits:
+    """How patient to be.
+
+    Attributes:
+        interval: how often a relay is looked at.
+        sweep_after: how long a machine may be without a relay.
+        can_enroll: whether machines are told where to enrol; without the server's public address
+            they can't be.
+    """
+
+    interval: timedelta
+    sweep_after: timedelta
+    can_enroll: bool
+
+
+class FollowRelays:
+    """What a worker does for relays.
+
+    Args:
+        provisioning: launches and ends machines.
+        relays: the registry.
+        invitations: makes the tokens that machines enrol with.
+        audit: where it is written down.
+        limits: how patient to be.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self,
+        provisioning: Callable[[], ProvisioningBackend],
+        relays: RelayRepository,
+        invitations: Invitations,
+        audit: AuditTrail,
+        limits: FollowLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._provisioning = provisioning
+        self._relays = relays
+        self._invitations = invitations
+        self._audit = audit
+        self._limits = limits
+        self._clock = clock
+        self._unclaimed: dict[str, datetime] = {}
+        self._sweep_at: datetime | None = None
+
+    def run(self, still_mine: Callable[[], None]) -> None:
+        """Take every relay that is due one step further, and sweep from time to time.
+
+        Args:
+            still_mine: called before each call of the provider; raises LeaseLostError where
+                another worker has taken over.
+
+        Raises:
+            LeaseLostError: another worker has taken over.
+        """
+        for due in self._relays.due(self._clock(), _AT_ONCE):
+            still_mine()
+            relay = self._relays.find(due.id)  # what was done for others before took its time
+            if relay is None:
+                continue
+            try:
+                self._step(relay)
+            except BackendUnavailableError as ex:
+                _log.warning("relay_not_followed", relay=relay.id, error=str(ex))
+                if relay.state is RelayState.PROVISIONING and self._is_late(relay):
+                    self._fail(relay, "the provider could not be reached in time")
+                else:
+                    self._look_again(relay)
+                return  # the others would wait for the same provider
+        self._sweep(still_mine)
+
+    def _step(self, relay: RelayRecord) -> None:
+        if relay.state in ENDED:
+            self._end(relay)
+        elif relay.state is not RelayState.PROVISIONING:
+            self._let_be(relay)
+        elif relay.machine_id is None:
+            self._launch(relay)
+        else:
+            self._follow(relay, relay.machine_id)
+
+    def _let_be(self, relay: RelayRecord) -> None:
+        with self._audit.changing():
+            current = self._relays.find(relay.id)
+            if current is not None and current.state not in ENDED:
+                self._relays.update(relay.id, next_look_at=None)
+
+    def _launch(self, relay: RelayRecord) -> None:
+        if self._is_late(relay):
+            self._fail(relay, "no machine could be launched in time")
+            return
+        enrollment: Enrollment | None = None
+        if self._limits.can_enroll:
+            try:
+                enrollment = self._invitations.invite(relay.id, WORKER)
+            except ConflictError:
+                return  # it was decommissioned meanwhile, and is looked at again for that
+        try:
+            machine = self._provisioning().launch(
+                LaunchRequest(relay.id, relay.region, relay.instance_type or "", enrollment)
+            )
+        except (InvalidInputError, QuotaExceededError) as ex:
+            self._fail(relay, str(ex))
+            return
+        with self._audit.changing():
+            # whatever became of the relay meanwhile, its machine is on record now
+            self._relays.update(relay.id, machine_id=machine.id, next_look_at=self._clock())
+            self._audit.record(WORKER, "relay_launched", relay.id, machineId=machine.id)
+        _log.info("relay_launched", relay=relay.id, machine=machine.id)
+
+    def _follow(self, relay: RelayRecord, machine_id: str) -> None:
+        machine = self._provisioning().describe(machine_id)
+        if machine is None or machine.state in (MachineState.TERMINATED, MachineState.FAILED):
+            said = machine.reason if machine else None
+            self._fail(relay, f"its machine has ended{f': {said}' if said else ''}")
+        elif self._is_late(relay):
+            self._fail(relay, machine.reason or "it did not enrol in time")
+        else:
+            changes: dict[str, Any] = {"next_look_at": self._clock() + self._limits.interval}
+            if machine.address is not None and relay.network_address is None:
+                changes["network_address"] = _address_of(machine)
+            self._relays.update(relay.id, **changes)
+
+    def _fail(self, relay: RelayRecord, reason: str) -> None:
+        now = self._clock()
+        with self._audit.changing():
+            current = self._relays.find(relay.id)
+            if current is None or current.state is not RelayState.PROVISIONING:
+                return  # it enrolled, or was decommissioned, while this was found out
+            self._relays.update(
+                relay.id,
+                state=RelayState.FAILED,
+                reason=reason,
+                state_changed_at=now,
+                next_look_at=now,
+                give_up_at=None,
+            )
+            self._audit.record(WORKER, "relay_failed", relay.id, reason=reason)
+        _log.warning("relay_failed", relay=relay.id, reason=reason)
+
+    def _end(self, relay: RelayRecord) -> None:
+        """End a relay's machine, and look until the provider says that it is gone."""
+        if relay.machine_id is None:
+            # a launch that was under way when the relay ended would not be on record: sweep it
+            self._relays.update(relay.id, next_look_at=None)
+            return
+        provisioning = self._provisioning()
+        machine = provisioning.describe(relay.machine_id)
+        if machine is not None and machine.state is not MachineState.TERMINATED:
+            provisioning.terminate(relay.machine_id)
+            machine = provisioning.describe(relay.machine_id)
+        if machine is not None and machine.state is not MachineState.TERMINATED:
+            self._look_again(relay)
+            return
+        with self._audit.changing():
+            self._relays.update(relay.id, machine_id=None, next_look_at=None)
+            self._audit.record(WORKER, "machine_ended", relay.id, machineId=relay.machine_id)
+        _log.info("machine_ended", relay=relay.id, machine=relay.machine_id)
+
+    def _sweep(self, still_mine: Callable[[], None]) -> None:
+        """End machines that no relay has claimed for long.
+
+        Long, since a database that was restored from yesterday knows nothing of today's relays.
+        """
+        now = self._clock()
+        if self._sweep_at is not None and now < self._sweep_at:
+            return
+        self._sweep_at = now + min(_SWEEP_INTERVAL, self._limits.sweep_after)
+        provisioning = self._provisioning()
+        if not isinstance(provisioning, SweepsMachines):
+            return
+        try:
+            still_mine()
+            found = {machine.id: (key, machine) for key, machine in provisioning.launched()}
+            unclaimed = {id_ for id_, (key, _) in found.items() if not self._claimed(key, id_)}
+            self._unclaimed = {id_: self._unclaimed.get(id_, now) for id_ in unclaimed}
+            for machine_id, since in list(self._unclaimed.items()):
+                if now - since < self._limits.sweep_after:
+                    continue
+                still_mine()
+                provisioning.terminate(machine_id)
+                self._audit.record(WORKER, "machine_swept", machine_id, key=found[machine_id][0])
+                _log.warning("machine_swept", machine=machine_id)
+                del self._unclaimed[machine_id]
+        except BackendUnavailableError as ex:
+            _log.warning("machines_not_swept", error=str(ex))
+
+    def _claimed(self, key: str, machine_id: str) -> bool:
+        relay = self._relays.find(key)
+        if relay is None:
+            return False
+        return relay.machine_id in (None, machine_id) and relay.state not in ENDED
+
+    def _is_late(self, relay: RelayRecord) -> bool:
+        return relay.give_up_at is not None and self._clock() >= relay.give_up_at
+
+    def _look_again(self, relay: RelayRecord) -> None:
+        self._relays.update(relay.id, next_look_at=self._clock() + self._limits.interval)
+
+
+def _address_of(machine: Machine) -> str:
+    try:
+        return str(NetworkAddress.parse(machine.address or ""))
+    except ValueError as ex:
+        detail = f"describe answered with the address {machine.address!r}: {ex}"
+        raise BackendContractError("provisioning", detail) from ex

@@ -1,0 +1,290 @@
+"""A launched relay's way until it takes part, or has failed, or is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from eventserver_core.backends.provisioning import MachineState
+from eventserver_core.domain.relay import RelayState
+from eventserver_core.errors import (
+    BackendUnavailableError,
+    InvalidInputError,
+    LeaseLostError,
+    QuotaExceededError,
+)
+
+from .launching import (
+    ADDRESS,
+    INTERVAL,
+    RUNNING,
+    SERVER,
+    TIMEOUT,
+    Network,
+    Provider,
+    lose_the_lease,
+)
+from .scripted_chain import Crash
+
+
+class TestLaunching:
+    def test_from_the_order_to_taking_part(self, network: Network, provider: Provider) -> None:
+        relay_id = network.ask()
+        network.work()
+        assert network.get(relay_id).machine_id == "m-0"
+        network.work(after=INTERVAL)
+        assert network.get(relay_id).network_address is None
+        provider.become("m-0", RUNNING, address=ADDRESS)
+        network.work(after=INTERVAL)
+        assert network.get(relay_id).network_address == ADDRESS
+        (enrollment,) = provider.enrollments[relay_id]
+        assert enrollment is not None
+        assert (enrollment.server_url, enrollment.relay_id) == (SERVER, relay_id)
+        network.enroll(relay_id, enrollment.token)
+        relay = network.get(relay_id)
+        assert (relay.state, relay.next_look_at, relay.give_up_at) == ("active", None, None)
+        provider.calls.clear()
+        network.work(after=2 * TIMEOUT)
+        assert set(provider.calls) == {"launched"}
+        assert network.get(relay_id) == relay
+        assert network.actions() == [
+            "relay_requested",
+            "relay_launched",
+            "relay_enrolled",
+        ]
+
+    def test_where_machines_cannot_enrol_by_themselves_they_are_told_nothing(
+        self, network: Network, provider: Provider
+    ) -> None:
+        network.start(can_enroll=False)
+        relay_id = network.ask()
+        network.work()
+        assert provider.enrollments[relay_id] == [None]
+        assert "relay_invited" not in network.actions()
+
+    @pytest.mark.parametrize(
+        "refusal", [InvalidInputError("no such region"), QuotaExceededError("no room for it")]
+    )
+    def test_what_the_provider_refuses_has_failed(
+        self, network: Network, provider: Provider, refusal: Exception
+    ) -> None:
+        provider.refusal = refusal
+        relay_id = network.ask()
+        for _ in range(3):
+            network.work(after=INTERVAL)
+        relay = network.get(relay_id)
+        assert (relay.state, relay.reason) == ("failed", str(refusal))
+        assert (relay.machine_id, relay.next_look_at) == (None, None)
+        assert provider.calls.count("launch") == 1
+        assert network.actions().count("relay_failed") == 1
+
+    def test_an_outage_is_waited_for(self, network: Network, provider: Provider) -> None:
+        provider.down = True
+        relay_ids = [network.ask() for _ in range(2)]
+        network.work()
+        assert provider.calls == ["launch"]  # the other one would wait for the same provider
+        network.work()
+        assert provider.calls == ["launch", "launch"]
+        provider.down = False
+        network.work(after=INTERVAL)
+        assert {network.get(relay_id).machine_id for relay_id in relay_ids} == {"m-0", "m-1"}
+
+    def test_an_outage_that_lasts_too_long_is_given_up(
+        self, network: Network, provider: Provider
+    ) -> None:
+        provider.down = True
+        relay_id = network.ask()
+        network.work(after=TIMEOUT - 0.001)
+        assert network.get(relay_id).state == "provisioning"
+        for _ in range(3):
+            network.work(after=INTERVAL)
+        assert network.get(relay_id).state == "failed"
+        provider.down = False
+        network.work(after=INTERVAL)
+        assert provider.machines == {}
+        assert network.get(relay_id).next_look_at is None
+
+    @pytest.mark.parametrize("ended", [Crash, lambda: BackendUnavailableError("p", "timed out")])
+    def test_a_launch_that_was_not_put_on_record_is_found_again(
+        self, network: Network, provider: Provider, ended: Callable[[], BaseException]
+    ) -> None:
+        def fail() -> None:
+            provider.after.clear()
+            raise ended()
+
+        provider.after["launch"] = fail
+        relay_id = network.ask()
+        try:
+            network.work()
+        except Crash:
+            network.start()
+        assert network.get(relay_id).machine_id is None
+        network.work(after=INTERVAL)
+        assert network.get(relay_id).machine_id == "m-0"
+        assert list(provider.machines) == ["m-0"]
+        assert network.actions().count("relay_launched") == 1
+
+    def test_more_than_are_looked_at_in_one_round(
+        self, network: Network, provider: Provider
+    ) -> None:
+        relay_ids = [network.ask() for _ in range(15)]
+        for _ in range(2):
+            network.work(after=1)
+        for relay_id in relay_ids:
+            assert network.get(relay_id).machine_id is not None
+
+
+class TestFailing:
+    @pytest.mark.parametrize("state", [MachineState.FAILED, MachineState.TERMINATED])
+    def test_a_machine_that_ended_by_itself(
+        self, network: Network, provider: Provider, launched: str, state: MachineState
+    ) -> None:
+        provider.become("m-0", state, reason="out of capacity")
+        network.work(after=INTERVAL)
+        relay = network.get(launched)
+        assert (relay.state, relay.reason) == ("failed", "its machine has ended: out of capacity")
+        network.work()
+        assert network.get(launched).machine_id is None
+        assert provider.states() == [MachineState.TERMINATED]
+
+    def test_a_machine_that_is_gone(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        provider.machines.clear()
+        for _ in range(2):
+            network.work(after=INTERVAL)
+        relay = network.get(launched)
+        assert (relay.state, relay.reason) == ("failed", "its machine has ended")
+        assert (relay.machine_id, relay.next_look_at) == (None, None)
+        assert "terminate" not in provider.calls
+
+    def test_a_relay_that_never_enrols(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        network.work(after=TIMEOUT - 0.001)
+        assert network.get(launched).state == "provisioning"
+        network.work(after=INTERVAL)
+        assert network.get(launched).state == "failed"
+        network.work()
+        relay = network.get(launched)
+        assert (relay.machine_id, relay.next_look_at) == (None, None)
+        assert relay.reason == "it did not enrol in time"
+        assert provider.states() == [MachineState.TERMINATED]
+        assert network.actions()[-2:] == ["relay_failed", "machine_ended"]
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_relay_that_enrols_while_it_is_looked_at_takes_part(
+        self, network: Network, provider: Provider, launched: str, late: bool
+    ) -> None:
+        def enroll() -> None:
+            provider.before.clear()
+            network.enroll(launched)
+
+        provider.before["describe"] = enroll
+        network.work(after=2 * TIMEOUT if late else INTERVAL)
+        for _ in range(2):
+            network.work(after=INTERVAL)
+        relay = network.get(launched)
+        assert (relay.state, relay.machine_id, relay.next_look_at) == ("active", "m-0", None)
+        assert provider.states() == [RUNNING]
+
+
+class TestEnding:
+    def test_before_it_was_launched(self, network: Network, provider: Provider) -> None:
+        relay_id = network.ask()
+        network.decommission(relay_id)
+        network.work()
+        assert set(provider.calls) <= {"launched"}
+        assert network.get(relay_id).next_look_at is None
+
+    def test_while_it_is_launched(self, network: Network, provider: Provider) -> None:
+        relay_id = network.ask()
+        provider.after["launch"] = lambda: network.decommission(relay_id)
+        for _ in range(2):
+            network.work()
+        relay = network.get(relay_id)
+        assert (relay.state, relay.machine_id) == ("decommissioned", None)
+        assert provider.states() == [MachineState.TERMINATED]
+
+    def test_while_another_one_is_launched(self, network: Network, provider: Provider) -> None:
+        first = network.ask()
+        network.clock.advance(1)
+        second = network.ask()
+        provider.after["launch"] = lambda: network.decommission(second)
+        for _ in range(3):
+            network.work()
+        assert network.get(first).machine_id == "m-0"
+        assert list(provider.machines) == ["m-0"]
+        assert network.get(second).next_look_at is None
+
+    def test_after_it_enrolled_while_another_one_is_launched(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        """What the worker has read of a relay may be old by the time it is that one's turn."""
+
+        def enroll() -> None:
+            provider.before.clear()
+            network.enroll(launched)
+
+        provider.before["describe"] = enroll
+        network.work(after=INTERVAL)
+        network.ask()
+        provider.after["launch"] = lambda: network.decommission(launched)
+        network.clock.advance(INTERVAL)
+        for _ in range(3):
+            network.work()
+        assert network.get(launched).machine_id is None
+        assert provider.states() == [MachineState.TERMINATED, MachineState.PENDING]
+
+    def test_a_machine_that_takes_its_time_is_looked_at_until_it_is_gone(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        provider.lingers = True
+        network.decommission(launched)
+        for _ in range(3):
+            network.work(after=INTERVAL)
+        assert network.get(launched).machine_id == "m-0"
+        provider.become("m-0", MachineState.TERMINATED)
+        network.work(after=INTERVAL)
+        assert network.get(launched).machine_id is None
+        assert network.actions().count("machine_ended") == 1
+
+    def test_a_crash_before_it_is_on_record_ends_it_once(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        def die() -> None:
+            provider.after.clear()
+            raise Crash
+
+        network.decommission(launched)
+        provider.after["terminate"] = die
+        with pytest.raises(Crash):
+            network.work()
+        network.start()
+        network.work()
+        assert network.get(launched).machine_id is None
+        assert provider.calls.count("terminate") == 1
+        assert network.actions().count("machine_ended") == 1
+
+    def test_an_outage_is_waited_for_however_long(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        network.decommission(launched)
+        provider.down = True
+        for _ in range(3):
+            network.work(after=TIMEOUT)
+        assert network.get(launched).machine_id == "m-0"
+        provider.down = False
+        network.work(after=INTERVAL)
+        assert provider.states() == [MachineState.TERMINATED]
+
+
+def test_without_the_lease_nothing_is_asked_of_the_provider(
+    network: Network, provider: Provider
+) -> None:
+    relay_id = network.ask()
+    with pytest.raises(LeaseLostError):
+        network.work(lose_the_lease)
+    assert provider.calls == []
+    assert network.get(relay_id).state is RelayState.PROVISIONING
