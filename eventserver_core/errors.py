@@ -24,6 +24,7 @@
     │   └── EnrollmentTokenExpiredError
     ├── PermissionDeniedError         who is calling may not do this
     │   ├── RelayNotActiveError
+    │   ├── RelayDecommissionedError
     │   ├── RelaySuspendedError
     │   └── EnrollmentTokenMismatchError
     ├── NotFoundError
@@ -218,6 +219,12 @@ class RelayNotActiveError(PermissionDeniedError):
     """The relay is not, or no longer, part of the network."""
 
     code = "relay_not_active"
+
+
+class RelayDecommissionedError(PermissionDeniedError):
+    """The relay was taken out of the network for good."""
+
+    code = "relay_decommissioned"
 
 
 class RelaySuspendedError(PermissionDeniedError):

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from eventserver_core.settings import Section, Settings
 
 PROJECT = "eventserver"
+INTERFACE = 1
+"""The version of the interface that plugins are made for: these hooks, the Protocols in
+``backends`` and the values that they exchange. A plugin states its own as
+``EVENTSERVER_INTERFACE``; what counts as a change is in ``docs/compatibility.md``."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -6,15 +6,21 @@ is never imported.
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
+import re
+import threading
+import time
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeGuard
 
 import pluggy
 
-from eventserver_core import hookspecs
+from eventserver_core import __version__, hookspecs, log
 from eventserver_core.backends.auth import (
     AuthBackend,
     ChallengesDevices,
@@ -47,6 +53,9 @@ ABILITIES: Mapping[str, tuple[type, ...]] = {
 }
 """The Protocols that a backend of a role may have besides."""
 
+TRACE_VARIABLE = "EVENTSERVER_TRACE_HOOKS"
+"""Set to 1 in the environment, it has every hook call logged."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstalledPlugin:
@@ -63,8 +72,37 @@ def installed(role: str) -> list[InstalledPlugin]:
     return [InstalledPlugin(role, point.name, *_distribution(point)) for point in _points(role)]
 
 
+def abilities(role: str, name: str) -> list[str] | None:
+    """Return the names of the abilities that a plugin's backend has.
+
+    The plugin is imported, but none of it is called: its backend's class is what its hook says
+    that it returns, or the only class with the role's methods that the plugin's module shows.
+
+    Returns:
+        The names, or None where the class can't be told.
+
+    Raises:
+        ConfigurationError: the plugin isn't there, is there twice, or can't be loaded.
+    """
+    plugin = _load(role, name)
+    hook = getattr(plugin, f"eventserver_{role}_backend", None)
+    try:
+        returned = typing.get_type_hints(hook).get("return")
+    except Exception:  # noqa: BLE001 - annotations may name what is there for type checkers only
+        returned = None
+    shown: list[Any] = [returned] if _is_backend(role, returned) else list(vars(plugin).values())
+    kinds: set[type] = {kind for kind in shown if _is_backend(role, kind)}
+    if len(kinds) != 1:
+        return None
+    kind = kinds.pop()
+    return [ability.__name__ for ability in ABILITIES[role] if issubclass(kind, ability)]
+
+
 class Plugins:
     """The chosen plugins, loaded.
+
+    With ``EVENTSERVER_TRACE_HOOKS=1`` in the environment each hook call is logged, by its name,
+    the plugins that were called, and the time that it took, never what went in or came out.
 
     Args:
         chosen: the name of the plugin for each role.
@@ -77,6 +115,11 @@ class Plugins:
         self.chosen = dict(chosen)
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        if os.environ.get(TRACE_VARIABLE) == "1":
+            # the settings, which say how to log, are read after the first of the hooks
+            log.configure("info", "json")
+            trace = _HookTrace()
+            self._manager.add_hookcall_monitoring(trace.before, trace.after)
         faults: list[str] = []
         for role, name in self.chosen.items():
             try:
@@ -162,6 +205,28 @@ class Plugins:
             yield f"a plugin implements a hook that does not exist: {' '.join(str(ex).split())}"
 
 
+class _HookTrace(threading.local):
+    """Logs how long hook calls take; each thread's calls are nested in its own."""
+
+    def __init__(self) -> None:
+        self._began: list[float] = []
+
+    def before(self, _name: str, _implementations: Any, _arguments: Any) -> None:
+        """Remember when a hook call began."""
+        self._began.append(time.perf_counter())
+
+    def after(self, outcome: Any, name: str, implementations: Any, _arguments: Any) -> None:
+        """Log a hook call that ended."""
+        milliseconds = (time.perf_counter() - self._began.pop()) * 1000
+        log.get_logger().info(
+            "hook_called",
+            hook=name,
+            plugin=[implementation.plugin_name for implementation in implementations],
+            processing_time_ms=round(milliseconds, 3),
+            outcome="returned" if outcome.exception is None else type(outcome.exception).__name__,
+        )
+
+
 def _points(role: str) -> list[EntryPoint]:
     return sorted(entry_points(group=f"eventserver.{role}"), key=lambda point: point.name)
 
@@ -169,8 +234,10 @@ def _points(role: str) -> list[EntryPoint]:
 def _load(role: str, name: str) -> Any:
     matching = [point for point in _points(role) if point.name == name]
     if not matching:
+        near = difflib.get_close_matches(name, [point.name for point in _points(role)], 1)
+        meant = f"; did you mean {near[0]}?" if near else "."
         raise ConfigurationError(
-            f"plugins.{role} = {name}: no such plugin. {_installed_text(role)}"
+            f"plugins.{role} = {name}: no such plugin{meant} {_installed_text(role)}"
         )
     if len(matching) > 1:
         owners = ", ".join(" ".join(_distribution(point)) for point in matching)
@@ -178,10 +245,53 @@ def _load(role: str, name: str) -> Any:
             f"plugins.{role} = {name}: offered by more than one distribution ({owners}); "
             "uninstall all but one"
         )
+    where = f"plugins.{role} = {name}"
     try:
-        return matching[0].load()
+        plugin = matching[0].load()
     except Exception as ex:  # importing a plugin runs its code, which may raise anything
-        raise ConfigurationError(f"plugins.{role} = {name}: cannot be imported: {ex!r}") from ex
+        asks = _asks_for(matching[0])
+        hint = f"; {asks}, and this is {__version__}" if asks else ""
+        raise ConfigurationError(f"{where}: cannot be imported: {ex!r}{hint}") from ex
+    if fault := _wrong_interface(plugin, matching[0]):
+        raise ConfigurationError(f"{where}: {fault}")
+    return plugin
+
+
+def _wrong_interface(plugin: Any, point: EntryPoint) -> str | None:
+    """Return what to do about a plugin for another version of the interface, None for ours."""
+    ours = hookspecs.INTERFACE
+    stated = getattr(plugin, "EVENTSERVER_INTERFACE", 1)
+    if type(stated) is not int:
+        return f"its EVENTSERVER_INTERFACE is {stated!r:.100}; expected a whole number"
+    if stated == ours:
+        return None
+    distribution, version = _distribution(point)
+    remedy = f"a release of {distribution} for version {ours}"
+    if stated > ours:
+        remedy = f"a newer eventserver-core with version {stated}, or {remedy}"
+    asks = _asks_for(point)
+    return (
+        f"{distribution} {version} was made for version {stated} of the plugin interface, and "
+        f"eventserver-core {__version__} has version {ours}; install {remedy}"
+        + (f" ({asks})" if asks else "")
+    )
+
+
+def _asks_for(point: EntryPoint) -> str | None:
+    """Return which core a plugin's distribution says that it needs; None where it doesn't."""
+    for requirement in (point.dist and point.dist.requires) or ():
+        if re.match(r"eventserver[-_.]+core(?![\w.-])", requirement, re.IGNORECASE):
+            return f"it asks for {requirement.partition(';')[0].strip()}"
+    return None
+
+
+def _is_backend(role: str, kind: object) -> TypeGuard[type]:
+    """Tell whether something is a class with a role's methods, and no Protocol itself."""
+    return (
+        isinstance(kind, type)
+        and not getattr(kind, "_is_protocol", False)
+        and issubclass(kind, PROTOCOLS[role])
+    )
 
 
 def _installed_text(role: str) -> str:

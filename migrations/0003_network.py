@@ -49,6 +49,14 @@ class Relay(Model):
         table_name = "relays"
 
 
+class UnclaimedMachine(Model):
+    machine_id = CharField(max_length=128, primary_key=True)
+    seen_at = BigIntegerField()
+
+    class Meta:
+        table_name = "unclaimed_machines"
+
+
 class EnrollmentToken(Model):
     digest = CharField(max_length=64, primary_key=True)
     relay_id = CharField(max_length=36, index=True)
@@ -63,7 +71,7 @@ class TlsCertificateRow(Model):
     serial = CharField(max_length=40, primary_key=True)
     relay_id = CharField(max_length=36, index=True)
     not_before = BigIntegerField()
-    not_after = BigIntegerField()
+    not_after = BigIntegerField(index=True)
     revoked_at = BigIntegerField(null=True, index=True)
     reason = CharField(max_length=32, null=True)
 
@@ -122,6 +130,7 @@ class Label(Model):
 TABLES = (
     Admin,
     Relay,
+    UnclaimedMachine,
     EnrollmentToken,
     TlsCertificateRow,
     AuditEntry,

@@ -1,7 +1,8 @@
 """Keeps a plugin's faults from becoming the core's.
 
 A backend's call that raises something of its own, hangs, or answers with the wrong type becomes a
-``BackendUnavailableError`` that names the plugin: the caller is told "later", the log says who.
+``BackendUnavailableError`` that names the plugin: the caller is told "later", the log says who, and
+every call is counted and timed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextvars
 import inspect
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
+from eventserver_core.backends import tracing
 from eventserver_core.backends.auth import (
     Challenge,
     Credentials,
@@ -32,6 +35,7 @@ from eventserver_core.backends.provisioning import Machine
 from eventserver_core.backends.ratelimit import Dependency, RateDecision
 from eventserver_core.backends.storage import StoredObject
 from eventserver_core.errors import BackendContractError, BackendUnavailableError, EventServerError
+from eventserver_core.metrics.definitions import BACKEND_CALLS, BACKEND_SECONDS
 
 _MAX_THREADS = 64
 _CHECK_SECONDS = 2.0
@@ -76,6 +80,7 @@ class GuardedBackend:
 
     def __init__(self, role: str, name: str, backend: Any, time_limit: float) -> None:
         self._role = role
+        self._name = name
         self._label = f"{role}={name}"
         self._backend = backend
         self._time_limit = time_limit
@@ -93,16 +98,12 @@ class GuardedBackend:
 
     def _guarded(self, method: str) -> Callable[..., Any]:
         function = getattr(self._backend, method)
-        expected = _ANSWERS.get((self._role, method))
+        expected = _ANSWERS.get((self._role, method), (object,))
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            answer = self._call(method, lambda: function(*args, **kwargs))
-            if expected is not None:
-                self._require(method, answer, *expected)
-            if (self._role, method) == ("auth", "identify_device"):
-                self._require_identity(method, answer)
+            answer = self._call(method, lambda: function(*args, **kwargs), *expected)
             if (self._role, method) == ("storage", "upload"):
-                return _GuardedUpload(answer, self._call, self._require)
+                return _GuardedUpload(answer, self._call)
             if (self._role, method) in _ITEMS:
                 return self._items(method, answer, _ITEMS[self._role, method])
             return answer
@@ -110,23 +111,56 @@ class GuardedBackend:
         return call
 
     def _items(self, method: str, items: Any, expected: type) -> Iterator[Any]:
-        iterator = self._call(method, lambda: iter(items))
-        end = object()
-        while (item := self._call(method, lambda: next(iterator, end))) is not end:
-            self._require(method, item, expected)
+        iterator = self._call(method, lambda: iter(items), object, step=f"{method}.begin")
+        end = _End()
+        step = f"{method}.next"
+        while True:
+            item = self._call(method, lambda: next(iterator, end), expected, _End, step=step)
+            if item is end:
+                return
             yield item
 
-    def _call(self, method: str, function: Callable[[], Any]) -> Any:
+    def _call(
+        self, method: str, function: Callable[[], Any], *expected: type, step: str | None = None
+    ) -> Any:
+        """Call a backend's method, or a step of one, and count it by how it ended."""
+        operation = step or method
+        began = time.perf_counter()
+        outcome = "unavailable"
+        try:
+            with tracing.recorded(f"{self._role} {operation}", {"eventserver.plugin": self._name}):
+                answer = self._answer(method, function, *(expected or (object,)))
+            outcome = "answered"
+        except BackendContractError:
+            outcome = "contract_broken"
+            raise
+        except _TimedOutError:
+            outcome = "timed_out"
+            raise
+        except BackendUnavailableError:
+            raise
+        except EventServerError:
+            outcome = "refused"
+            raise
+        else:
+            return answer
+        finally:
+            seconds = time.perf_counter() - began
+            BACKEND_CALLS.labels(self._role, self._name, operation, outcome).inc()
+            BACKEND_SECONDS.labels(self._role, self._name, operation).observe(seconds)
+
+    def _answer(self, method: str, function: Callable[[], Any], *expected: type) -> Any:
         limit = min(self._time_limit, _CHECK_SECONDS) if method == "check" else self._time_limit
         future = self._threads.run(function)
         try:
             raised = future.exception(limit)
         except TimeoutError as ex:
             future.cancel()
-            detail = f"{method} did not answer within {limit:g} s"
-            raise BackendUnavailableError(self._label, detail) from ex
+            raise _TimedOutError(self._label, f"{method} did not answer within {limit:g} s") from ex
         if raised is None:
-            return future.result()
+            answer = future.result()
+            self._require(method, answer, *expected)
+            return answer
         if isinstance(raised, EventServerError):
             raise raised
         # whatever else a plugin raises, SystemExit too, the request must get an answer
@@ -137,6 +171,8 @@ class GuardedBackend:
         if not isinstance(answer, expected):
             detail = f"{method} answered with {type(answer).__name__}"
             raise BackendContractError(self._label, detail)
+        if (self._role, method) == ("auth", "identify_device"):
+            self._require_identity(method, answer)
 
     def _require_identity(self, method: str, answer: object) -> None:
         match answer:
@@ -145,34 +181,37 @@ class GuardedBackend:
         raise BackendContractError(self._label, f"{method} answered with no subject and key")
 
 
+class _TimedOutError(BackendUnavailableError):
+    """A backend did not answer in time."""
+
+
+class _End:
+    """What follows the last item."""
+
+
 class _GuardedUpload:
     """An upload whose every step is guarded."""
 
-    def __init__(
-        self,
-        upload: Any,
-        call: Callable[[str, Callable[[], Any]], Any],
-        require: Callable[..., None],
-    ) -> None:
+    def __init__(self, upload: Any, call: Callable[..., Any]) -> None:
         self._context = upload
         self._upload = upload
         self._call = call
-        self._require = require
 
     def __enter__(self) -> _GuardedUpload:
         # what is entered may be another object, as with contextlib.contextmanager
-        self._upload = self._call("upload", lambda: self._context.__enter__())
+        self._upload = self._call("upload", lambda: self._context.__enter__(), step="upload.begin")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._call("upload", lambda: self._context.__exit__(*exc_info))
+        self._call("upload", lambda: self._context.__exit__(*exc_info), step="upload.end")
 
     def write(self, chunk: bytes) -> None:
         self._call("upload.write", lambda: self._upload.write(chunk))
 
     def commit(self, key: str) -> StoredObject:
-        stored: StoredObject = self._call("upload.commit", lambda: self._upload.commit(key))
-        self._require("upload.commit", stored, StoredObject)
+        stored: StoredObject = self._call(
+            "upload.commit", lambda: self._upload.commit(key), StoredObject
+        )
         return stored
 
 

@@ -1,7 +1,8 @@
 """Provisioning from a list: relays that somebody runs already, handed out one by one.
 
 Nothing is started or stopped here. To launch is to reserve the first address that is free, to
-terminate is to give it back. A machine's id is its address.
+terminate is to give it back. A machine's id is the key that it was asked for with: an address is
+handed out again, an id never.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class _Launch:
 
     def machine(self) -> Machine:
         state = MachineState.TERMINATED if self.ended else MachineState.RUNNING
-        return Machine(self.address, state, self.address, self.region, self.instance_type)
+        return Machine(self.key, state, self.address, self.region, self.instance_type)
 
 
 class StaticProvisioning:
@@ -137,17 +138,17 @@ class StaticProvisioning:
             return launch.machine()
 
     def describe(self, machine_id: str) -> Machine | None:
-        """Return the machine that has this address, or the last one that had it."""
+        """Return what was reserved under this key."""
         with reported(BACKEND, "the record cannot be read"):
-            having = [launch for launch in self._read() if launch.address == machine_id]
-        return having[-1].machine() if having else None
+            found = [launch for launch in self._read() if launch.key == machine_id]
+        return found[0].machine() if found else None
 
     def terminate(self, machine_id: str) -> None:
         """Give an address back; see ``ProvisioningBackend.terminate``."""
         with self._held() as launches:
             self._write(
                 [
-                    replace(launch, ended=True) if launch.address == machine_id else launch
+                    replace(launch, ended=True) if launch.key == machine_id else launch
                     for launch in launches
                 ]
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,14 @@ import click
 
 from eventserver_core.cli.context import CommandContext, pass_command_context, printable
 from eventserver_core.cli.public_key import read_public_key
+from eventserver_core.domain.assertion import ASSERTION_TYPE, AUDIENCE, AUTHORIZATION_TYPE
 from eventserver_core.domain.instant import format_rfc3339
+from eventserver_core.domain.keys import public_jwk, thumbprint
 from eventserver_core.errors import InvalidInputError
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_AUTHORIZATION_SECONDS = 3600
+_ASSERTION_SECONDS = 300
 
 
 @click.group("admin")
@@ -65,6 +73,7 @@ def bootstrap(
         }
         click.echo(json.dumps(answer, indent=2))
         return
+    click.echo(f"admin id: {admin.id}", err=True)
     click.echo(issued.token)
 
 
@@ -101,6 +110,53 @@ def withdraw(context: CommandContext, admin_id: str) -> None:
 
     context.services.network.admins.withdraw(admin_id, COMMAND_LINE)
     click.echo("withdrawn")
+
+
+@command.command("authorize")
+@click.option("--key", type=_FILE, required=True, help="Your private key, PEM.")
+@click.option("--admin-id", required=True, help="Your admin id, as `admin list` tells it.")
+@click.option("--name", required=True, help="The new admin's name.")
+@click.option("--public-key", type=_FILE, required=True, help="The new admin's key, a JWK.")
+def authorize(key: Path, admin_id: str, name: str, public_key: Path) -> None:
+    """Print the body for POST /api/v1/admins, which lets another admin in.
+
+    Nothing is asked of a server, and no settings are read: it runs wherever your key is.
+    """
+    jwk = public_jwk(read_public_key(public_key), signs=True)
+    claims = {"iss": admin_id, "sub": thumbprint(jwk), "name": name}
+    authorization = _sign(key, AUTHORIZATION_TYPE, claims, _AUTHORIZATION_SECONDS)
+    click.echo(json.dumps({"name": name, "publicKey": jwk, "authorization": authorization}))
+
+
+@command.command("assert")
+@click.option("--key", type=_FILE, required=True, help="Your private key, PEM.")
+@click.option("--admin-id", required=True, help="Your admin id.")
+def assert_(key: Path, admin_id: str) -> None:
+    """Print the body for POST /api/v1/admins/ADMIN_ID/certificate, good for one certificate.
+
+    Nothing is asked of a server, and no settings are read: it runs wherever your key is.
+    """
+    claims = {"iss": admin_id, "sub": admin_id, "jti": secrets.token_hex(16)}
+    click.echo(json.dumps({"assertion": _sign(key, ASSERTION_TYPE, claims, _ASSERTION_SECONDS)}))
+
+
+def _sign(path: Path, type_: str, claims: dict[str, Any], seconds: int) -> str:
+    from joserfc import jws
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey
+
+    now = int(time.time())
+    content = json.dumps({"aud": AUDIENCE, "iat": now, "exp": now + seconds, **claims})
+    registry = jws.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
+    try:
+        key = ECKey.import_key(path.read_bytes())
+        return jws.serialize_compact(
+            {"alg": "ES256", "typ": type_}, content, key, registry=registry
+        )
+    except (OSError, JoseError, ValueError, TypeError) as ex:
+        raise InvalidInputError(
+            f"{path}: expected an EC P-256 private key in PEM, as admin keygen makes it"
+        ) from ex
 
 
 def _make_key(path: Path) -> Path:

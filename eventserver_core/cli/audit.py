@@ -56,8 +56,7 @@ def check(context: CommandContext, as_json: bool) -> None:
     for their events' proofs to show: GET /api/v1/events/{eventHash}/proof.
     """
     network = context.services.network
-    events = context.services.events
-    faults = list(network.audit.faults(lambda event_hash: events.find(event_hash) is not None))
+    faults = list(network.audit.faults())
     head = network.audit_entries.head()
     checkpoint = network.audit_entries.last_checkpoint()
     if as_json:

@@ -50,6 +50,36 @@ def init(context: CommandContext, name: str) -> None:
     )
 
 
+@command.command("renew")
+@pass_command_context
+def renew(context: CommandContext) -> None:
+    """Make another issuing certificate, by root.key, which has to be brought back for this.
+
+    Before the present one ends, or when its key may be known to others. The root stays, so that
+    nobody who trusts it has to do anything. Give the new issuing.key and issuing.crt to every
+    instance and restart it; relays get certificates of it when they renew theirs. The revocation
+    list is of the new one from then on.
+    """
+    from eventserver_core.services.audit import COMMAND_LINE
+    from eventserver_core.wiring.authority import (
+        authority_directory,
+        load_authority,
+        renew_authority,
+    )
+
+    settings = context.configuration.settings
+    renew_authority(settings)
+    told = describe(load_authority(settings))
+    context.services.network.audit.record(
+        COMMAND_LINE, "authority_renewed", told["rootSha256"], expiresAt=told["issuingExpiresAt"]
+    )
+    click.echo(f"issuing certificate until: {told['issuingExpiresAt']}")
+    click.echo(
+        f"Take {authority_directory(settings) / 'root.key'} away again.",
+        err=True,
+    )
+
+
 @command.command("show")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--pem", is_flag=True, help="Print the root's certificate and nothing else.")
@@ -63,7 +93,7 @@ def show(context: CommandContext, as_json: bool, pem: bool) -> None:
     if pem:
         click.echo(authority.root_pem, nl=False)
         return
-    told = {"directory": str(authority_directory(settings)), **_told(authority)}
+    told = {"directory": str(authority_directory(settings)), **describe(authority)}
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -71,7 +101,8 @@ def show(context: CommandContext, as_json: bool, pem: bool) -> None:
         click.echo(f"{name + ':':<20}{value}")
 
 
-def _told(authority: CertificateAuthority) -> dict[str, Any]:
+def describe(authority: CertificateAuthority) -> dict[str, Any]:
+    """Return what an authority is, and when its certificates end."""
     from cryptography import x509
 
     from eventserver_core.domain.instant import format_rfc3339

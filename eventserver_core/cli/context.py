@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from eventserver_core.wiring import Configuration, Services
 
 EXIT_FAILURE = 1
+EXIT_NOT_DONE = 3
+"""Something did not answer: nobody knows whether all is well. (2 is click's, for bad usage.)"""
 EXIT_CONFIGURATION = 78
 """``EX_CONFIG`` of sysexits.h: nothing was started, the settings are at fault."""
 
@@ -58,7 +60,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def fail(error: EventServerError) -> NoReturn:
+def fail(error: EventServerError, status: int = EXIT_FAILURE) -> NoReturn:
     """Say what is wrong on standard error, and end with the status that tells what kind it is."""
     if isinstance(error, ConfigurationError):
         click.secho("The settings are at fault:", fg="red", err=True)
@@ -67,4 +69,4 @@ def fail(error: EventServerError) -> NoReturn:
         sys.exit(EXIT_CONFIGURATION)
     click.secho(f"{error.code}: ", fg="red", err=True, nl=False)
     click.echo(printable(str(error)), err=True)
-    sys.exit(EXIT_FAILURE)
+    sys.exit(status)

@@ -16,7 +16,10 @@ def read_public_key(path: Path) -> dict[str, Any]:
         InvalidInputError: it can't be read, or is no JSON object.
     """
     try:
-        key = parse_ijson(path.read_bytes())
+        content = path.read_bytes()
+        if content.startswith(b"-----BEGIN"):
+            raise InvalidInputError(f"{path}: this is PEM; give the key as a JWK, {path}.jwk")
+        key = parse_ijson(content)
     except (OSError, InvalidPackageError) as ex:
         raise InvalidInputError(f"{path}: cannot be read as a JWK: {ex}") from ex
     if not isinstance(key, dict):

@@ -16,6 +16,10 @@ def command(context: CommandContext, with_worker: bool) -> None:
 
     Ends with status 0 after SIGTERM or SIGINT, when the requests under way are done.
     """
+    from eventserver_core.serving.counting import open_directory
+
+    open_directory()  # before what counts is imported
+
     from eventserver_core.serving.server import Server, require_free_port, worker_command
     from eventserver_core.wiring import Services, prepare_schema
 

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from eventserver_core.cli.context import CommandContext, pass_command_context, printable
 from eventserver_core.domain.instant import format_rfc3339
+from eventserver_core.errors import LeaseLostError
 
 _PARENT_POLL_SECONDS = 1.0
 
@@ -37,12 +39,20 @@ def command(
     worker = context.services.worker()
     if once:
         worker.run_until_idle()
+        with suppress(LeaseLostError):
+            context.services.relay_worker(worker.name).run_once()
         return
+    from eventserver_core.serving.worker_metrics import begin_counting
+
+    begin_counting(context.services, beside=beside is not None)
+    relays = context.services.relay_worker(worker.name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
+    relays.start()
     if beside is not None:
         threading.Thread(target=_watch_parent, args=(worker, beside), daemon=True).start()
     worker.run()
+    relays.stop()
 
 
 def _watch_parent(worker: Any, parent: int) -> None:

@@ -13,6 +13,7 @@ from eventserver_core.db.connection import Database
 from eventserver_core.db.models import AuditCheckpoint, AuditEntry, AuditHead
 from eventserver_core.domain import audit
 from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
+from eventserver_core.errors import EvidenceDamagedError
 
 _HEAD = 1
 _PAGE = 1000
@@ -93,7 +94,9 @@ class AuditRepository:
     def head(self) -> audit.AuditHead:
         """Return the trail's head."""
         with self._database.session() as database:
-            row = AuditHead.select().where(AuditHead.id == _HEAD).get(database)
+            row = AuditHead.select().where(AuditHead.id == _HEAD).first(database)
+        if row is None:
+            raise EvidenceDamagedError("the audit trail's head is on no record")
         return audit.AuditHead(row.sequence, row.digest)
 
     def find(self, sequence: int) -> audit.AuditEntry | None:

@@ -148,6 +148,18 @@ class BatchRepository:
         with self._database.session() as database:
             return list(self._leaves(database, batch_id))
 
+    def numbered_leaves(self, batch_id: int) -> list[tuple[int | None, str]]:
+        """Return a batch's leaves, each with the index that its row has, whatever that is."""
+        query = Event.select(Event.leaf_index, Event.digest_hex).where(Event.batch_id == batch_id)
+        with self._database.session() as database:
+            return list(query.order_by(Event.leaf_index, Event.id).tuples().execute(database))
+
+    def page(self, after: int, limit: int) -> list[BatchRecord]:
+        """Return the batches that follow an id."""
+        query = Batch.select().where(Batch.id > after).order_by(Batch.id).limit(limit)
+        with self._database.session() as database:
+            return [batch_record(row) for row in query.execute(database)]
+
     def due(self, now: datetime, limit: int = 100) -> list[BatchRecord]:
         """Return the batches that are not final and are due, the most overdue first."""
         query = (

@@ -58,11 +58,21 @@ class EnrollmentRepository:
         with self._database.transaction() as database:
             query.execute(database)
 
-    def forget_tokens(self, before: datetime) -> None:
-        """Delete tokens that ended before a moment."""
-        query = EnrollmentToken.delete().where(EnrollmentToken.expires_at < before)
+    def forget(self, before: datetime) -> None:
+        """Delete tokens and certificates that ended before a moment."""
+        tokens = EnrollmentToken.delete().where(EnrollmentToken.expires_at < before)
+        ended = TlsCertificateRow.delete().where(TlsCertificateRow.not_after < before)
         with self._database.transaction() as database:
-            query.execute(database)
+            tokens.execute(database)
+            ended.execute(database)
+
+    def live_of(self, relay_id: str, now: datetime) -> list[datetime]:
+        """Return when each of a relay's TLS certificates ends that has not ended."""
+        row = TlsCertificateRow
+        return [
+            found.not_after
+            for found in self._certificates(row.relay_id == relay_id, row.not_after > now)
+        ]
 
     def add_certificate(self, certificate: TlsRecord) -> None:
         """Remember a TLS certificate, before it is given out."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from peewee import JOIN
+from peewee import JOIN, fn
 
 from eventserver_core.db.batches import BatchRecord, batch_record
 from eventserver_core.db.connection import Database
@@ -46,6 +47,15 @@ class EventRecord(NewEvent):
         return self.batch.state if self.batch else "stored"
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many rows there are, and the ids of the first and the last of them."""
+
+    count: int
+    first_id: int
+    last_id: int
+
+
 _COLUMNS = tuple(NewEvent.__dataclass_fields__)
 
 
@@ -74,6 +84,56 @@ class EventRepository:
         with self._database.transaction() as database:
             return bool(query.execute(database))
 
+    def insert_many(self, events: Sequence[NewEvent]) -> int:
+        """Insert rows in one transaction, leaving out those whose hash or id is there already.
+
+        Returns:
+            How many were inserted.
+        """
+        if not events:
+            return 0
+        values = [{name: getattr(event, name) for name in _COLUMNS} for event in events]
+        query = Event.insert_many(values).on_conflict_ignore().as_rowcount()
+        with self._database.transaction() as database:
+            return int(query.execute(database))
+
+    def submitted_by(self, subject: str) -> list[tuple[str, str]]:
+        """Return the hash and the id of each event that somebody submitted; reads every row."""
+        query = Event.select(Event.digest_hex, Event.event_id).where(Event.submitted_by == subject)
+        with self._database.session() as database:
+            return [(digest, id_) for digest, id_ in query.tuples().execute(database)]
+
+    def known(self, digests: Sequence[str], event_ids: Sequence[str]) -> list[EventRecord]:
+        """Return the events that have one of these hashes or one of these ids."""
+        found = {
+            event.digest_hex: event
+            for condition in (Event.digest_hex.in_(digests), Event.event_id.in_(event_ids))
+            for _, event in self._records(_joined().where(condition))
+        }
+        return list(found.values())
+
+    def extent(self, since: datetime | None = None) -> Extent:
+        """Return how many events there are, of all or of those received since a moment."""
+        query = Event.select(fn.COUNT(Event.id), fn.MIN(Event.id), fn.MAX(Event.id))
+        query = query if since is None else query.where(Event.received_at >= since)
+        with self._database.session() as database:
+            count, first, last = query.tuples().first(database)
+        return Extent(count, first or 0, last or 0)
+
+    def page(
+        self, after: int, limit: int, since: datetime | None = None
+    ) -> list[tuple[int, EventRecord]]:
+        """Return the events that follow a row's id, each with its own row's id."""
+        query = _joined().where(Event.id > after).order_by(Event.id).limit(limit)
+        return self._records(query if since is None else query.where(Event.received_at >= since))
+
+    def spans(self, after: int, limit: int) -> list[tuple[int, str, int]]:
+        """Return id, pack and length of the rows that follow a row's id."""
+        query = Event.select(Event.id, Event.pack_key, Event.pack_length)
+        query = query.where(Event.id > after).order_by(Event.id).limit(limit)
+        with self._database.session() as database:
+            return list(query.tuples().execute(database))
+
     def attach_signature(
         self, digest_hex: str, device: str, signed_package_key: str, public_key: str
     ) -> bool:
@@ -89,15 +149,24 @@ class EventRepository:
             return bool(query.execute(database))
 
     def _first(self, condition: Any) -> EventRecord | None:
-        query = (
-            Event.select(Event, Batch)
-            .join(Batch, JOIN.LEFT_OUTER, on=(Event.batch_id == Batch.id), attr="batch")
-            .where(condition)
-        )
+        found = self._records(_joined().where(condition).limit(1))
+        return found[0][1] if found else None
+
+    def _records(self, query: Any) -> list[tuple[int, EventRecord]]:
         with self._database.session() as database:
-            row = query.first(database)
-        if row is None:
-            return None
-        values = {name: getattr(row, name) for name in _COLUMNS}
-        batch = batch_record(row.batch) if row.batch_id is not None else None
-        return EventRecord(**values, leaf_index=row.leaf_index, batch=batch)
+            return [(row.id, _record(row)) for row in query.execute(database)]
+
+
+def _joined() -> Any:
+    return Event.select(Event, Batch).join(
+        Batch, JOIN.LEFT_OUTER, on=(Event.batch_id == Batch.id), attr="batch"
+    )
+
+
+def _record(row: Any) -> EventRecord:
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    # a batch that is named may be gone: whoever looks for damage must get the row all the same
+    batch = getattr(row, "batch", None) if row.batch_id is not None else None
+    return EventRecord(
+        **values, leaf_index=row.leaf_index, batch=batch_record(batch) if batch else None
+    )

@@ -189,6 +189,16 @@ class Relay(Model):
         table_name = "relays"
 
 
+class UnclaimedMachine(Model):
+    """A machine that no relay claimed when it was seen first."""
+
+    machine_id = CharField(max_length=128, primary_key=True)
+    seen_at = MomentField()
+
+    class Meta:
+        table_name = "unclaimed_machines"
+
+
 class EnrollmentToken(Model):
     """A token that lets a relay enrol, once; only its digest is kept."""
 
@@ -207,7 +217,7 @@ class TlsCertificateRow(Model):
     serial = CharField(max_length=40, primary_key=True)
     relay_id = CharField(max_length=36, index=True)
     not_before = MomentField()
-    not_after = MomentField()
+    not_after = MomentField(index=True)
     revoked_at = MomentField(null=True, index=True)
     reason = CharField(max_length=32, null=True)
 
@@ -281,6 +291,7 @@ MODELS = (
     RedeemedChallenge,
     Admin,
     Relay,
+    UnclaimedMachine,
     EnrollmentToken,
     TlsCertificateRow,
     AuditEntry,

@@ -11,7 +11,7 @@ from typing import Any
 from peewee import fn
 
 from eventserver_core.db.connection import Database
-from eventserver_core.db.models import Relay
+from eventserver_core.db.models import Relay, UnclaimedMachine
 from eventserver_core.domain.relay import RelayState
 
 
@@ -80,11 +80,9 @@ class RelayRepository:
         """Return the relay that was asked for with this key."""
         return self._first(Relay.idempotency_key == key)
 
-    def find_by_address(
-        self, network_address: str, states: Collection[RelayState]
-    ) -> RelayRecord | None:
-        """Return a relay that has this address and one of these states."""
-        return self._first(Relay.network_address == network_address, Relay.state.in_(list(states)))
+    def in_states(self, states: Collection[RelayState]) -> list[RelayRecord]:
+        """Return every relay that is in one of these states."""
+        return self._all(Relay.select().where(Relay.state.in_(list(states))).order_by(Relay.id))
 
     def page(
         self, after: str | None, limit: int, state: RelayState | None = None
@@ -98,10 +96,10 @@ class RelayRepository:
         return self._all(query)
 
     def active_addresses(self) -> list[str]:
-        """Return where the active relays are."""
+        """Return where the active relays are that have certificates."""
         query = (
             Relay.select(Relay.network_address)
-            .where(Relay.state == RelayState.ACTIVE, Relay.network_address.is_null(False))
+            .where(Relay.state == RelayState.ACTIVE, Relay.enrolled_at.is_null(False))
             .order_by(Relay.network_address)
         )
         with self._database.session() as database:
@@ -133,6 +131,22 @@ class RelayRepository:
         query = Relay.select().where(Relay.state == RelayState.ACTIVE, ending)
         with self._database.session() as database:
             return int(query.count(database))
+
+    def unclaimed(self, machine_ids: Collection[str], now: datetime) -> dict[str, datetime]:
+        """Remember the machines that nobody claims, and forget the others.
+
+        Returns:
+            Since when each of them has been seen so.
+        """
+        row = UnclaimedMachine
+        with self._database.transaction() as database:
+            row.delete().where(row.machine_id.not_in(list(machine_ids))).execute(database)
+            for machine_id in machine_ids:
+                row.insert(machine_id=machine_id, seen_at=now).on_conflict_ignore().execute(
+                    database
+                )
+            seen = row.select().where(row.machine_id.in_(list(machine_ids)))
+            return {found.machine_id: found.seen_at for found in seen.execute(database)}
 
     def _first(self, *conditions: Any) -> RelayRecord | None:
         with self._database.session() as database:

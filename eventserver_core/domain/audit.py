@@ -7,7 +7,6 @@ with the events from time to time: from then on it can't be rewritten as a whole
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +17,13 @@ from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.domain.package import make_statement
 
+SERVER_SUBJECT = "eventserver"
+"""Who hands in what the server itself has to say; nobody gets a certificate for it."""
+_SEQUENCE_LABEL, _DIGEST_LABEL = "audit_sequence", "audit_digest"
+CHECKPOINT_LABELS = frozenset({_SEQUENCE_LABEL, _DIGEST_LABEL})
+"""What only the server's own packages are annotated with."""
 FIRST_PREVIOUS = "0" * 64
 """What the first entry has as the digest of the one before it."""
-
-_NAMESPACE = uuid.UUID("5f0c1d3e-3c3b-5d0e-9d5c-2a4f6a7b8c9d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +106,27 @@ def _is_intact(entry: AuditEntry) -> bool:
         return False  # it says what canonical JSON can't
 
 
-def checkpoint_package(head: AuditHead, at: datetime) -> dict[str, Any]:
-    """Return the event package that says what the head is; the same head gives the same bytes.
+def checkpoint_package(head: AuditHead, at: datetime, event_id: str) -> dict[str, Any]:
+    """Return the event package that says what the head is.
 
     Args:
         head: the trail's head.
         at: when the head's entry was made.
+        event_id: a random UUID; one that could be guessed could be taken by somebody else first.
     """
     moment = format_rfc3339(at)
     return {
-        "id": str(uuid.uuid5(_NAMESPACE, head.digest_hex)),
+        "id": event_id,
         "version": "1.0",
         "annotations": [
-            {"labelId": "audit_sequence", "value": head.sequence, "timestamp": moment},
-            {"labelId": "audit_digest", "value": head.digest_hex, "timestamp": moment},
+            {"labelId": _SEQUENCE_LABEL, "value": head.sequence, "timestamp": moment},
+            {"labelId": _DIGEST_LABEL, "value": head.digest_hex, "timestamp": moment},
         ],
         "metadata": {"createdAt": moment, "createdBy": "eventserver", "source": "api"},
     }
 
 
-def checkpoint_hash(entry: AuditEntry) -> str:
-    """Return the hash of the event that says that an entry was the head."""
+def checkpoint_hash(entry: AuditEntry, event_id: str) -> str:
+    """Return the hash that an event has which says that an entry was the head."""
     head = AuditHead(entry.sequence, entry.digest_hex)
-    return make_statement(checkpoint_package(head, entry.at), None).digest_hex
+    return make_statement(checkpoint_package(head, entry.at, event_id), None).digest_hex

@@ -26,6 +26,9 @@ class RelayState(StrEnum):
 ENDED = frozenset({RelayState.FAILED, RelayState.DECOMMISSIONED})
 """States that nothing comes back from; whatever machine there was is ended."""
 
+STANDING = frozenset(RelayState) - ENDED
+"""States in which a relay's address is nobody else's."""
+
 MAY_BECOME: dict[RelayState, frozenset[RelayState]] = {
     RelayState.ACTIVE: frozenset({RelayState.PENDING, RelayState.SUSPENDED}),
     RelayState.SUSPENDED: frozenset({RelayState.ACTIVE}),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import falcon
 
 from eventserver_core.backends.auth import Credentials, Role
+
+if TYPE_CHECKING:
+    from eventserver_core.http.openapi.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,11 @@ class Resource:
 
     Attributes:
         access: who may call each method.
+        describes: what each method takes and answers, for the API's description.
     """
 
     access: Mapping[str, Access]
+    describes: Mapping[str, Operation]
 
     def __init_subclass__(cls) -> None:
         # HEAD is GET without the body (RFC 9110, section 9.3.2), which Falcon leaves out

@@ -18,6 +18,12 @@ from eventserver_core.http.middleware.authorize import Authorize
 from eventserver_core.http.middleware.limit_rate import LimitRate, RateLimits
 from eventserver_core.http.middleware.tag_request import TagRequest
 from eventserver_core.http.network import NetworkServices, network_routes
+from eventserver_core.http.resources.description import (
+    DescriptionResource,
+    OtherDescriptionResource,
+    PageFileResource,
+    PageResource,
+)
 from eventserver_core.http.resources.event import (
     EventPackageResource,
     EventProofResource,
@@ -35,13 +41,15 @@ from eventserver_core.http.resources.identity import (
     PowChallengeResource,
     PowVerificationResource,
 )
+from eventserver_core.http.resources.metrics import MetricsResource
+from eventserver_core.metrics.scrape import Scrape
 from eventserver_core.services.evidence import EvidenceArchive
 from eventserver_core.services.health import CheckHealth
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents
 from eventserver_core.services.verification import Verifications
 
-_EXPOSED = "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+_EXPOSED = "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, traceresponse, X-Request-ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ def create_app(
     health: CheckHealth,
     readiness: CheckHealth,
     draining: Callable[[], bool],
+    scrape: Scrape,
     limiter: RateLimiter,
     options: HttpOptions,
 ) -> falcon.App[Any, Any]:
@@ -109,7 +118,14 @@ def create_app(
         "/health": HealthResource(health),
         "/health/live": LivenessResource(),
         "/health/ready": ReadinessResource(readiness, draining),
+        "/metrics": MetricsResource(scrape),
         **network_routes(network),
+    }
+    routes |= {
+        "/openapi.json": DescriptionResource(routes),
+        "/openapi-json": OtherDescriptionResource(routes),
+        "/docs": PageResource(),
+        "/docs/{edition}/{file_name}": PageFileResource(),
     }
     for template, resource in routes.items():
         app.add_route(template, resource)

@@ -53,6 +53,10 @@ class Body:
         self._limit = limit
         self._count = 0
         self._deadline = time.monotonic() + seconds
+        # one read goes on for as long as bytes trickle in, so the socket must know, too
+        expect = getattr(req.env.get("gunicorn.socket"), "expect_body", None)
+        if expect is not None:
+            expect(seconds)
 
     def read(self, size: int) -> bytes:
         """Return at most ``size`` bytes; none at the end.

@@ -1,13 +1,15 @@
-"""JSON bodies that are not event packages, and the query parameters of lists."""
+"""JSON bodies that are not event packages, the query parameters of lists, and cached answers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import falcon
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventserver_core.domain.canonical import parse_ijson, pointer
+from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.errors import (
     Fault,
     InvalidInputError,
@@ -61,6 +63,20 @@ def whole_number(req: falcon.Request, name: str, default: int, low: int, high: i
     text = req.get_param(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or not low <= int(text) <= high:
         raise InvalidInputError(f"{name}: expected a whole number from {low} to {high}")
     return int(text)
+
+
+def answer_unless_known(
+    req: falcon.Request, resp: falcon.Response, content: bytes, cache_control: Sequence[str]
+) -> None:
+    """Answer with JSON, or with 304 to whoever has it already (RFC 9110, section 13.1.2)."""
+    tag = sha256_hex(content)[:32]
+    resp.etag = tag
+    resp.cache_control = cache_control
+    if any(known in ("*", tag) for known in req.if_none_match or ()):
+        resp.status = falcon.HTTP_304
+        return
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = content

@@ -24,7 +24,12 @@ from cryptography.hazmat.primitives.serialization import (
 from eventserver_core.domain import instant
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.pki import files, profile
-from eventserver_core.pki.loading import LoadedAuthority, load_authority
+from eventserver_core.pki.loading import (
+    LoadedAuthority,
+    load_authority,
+    load_issuing,
+    load_root_key,
+)
 from eventserver_core.pki.requests import CheckedRequest
 from eventserver_core.pki.revocation import RevokedSerial, sign_revocation_list
 
@@ -63,14 +68,7 @@ def create_authority(directory: Path, passphrase: bytes, name: str, now: datetim
     root = profile.authority_certificate(
         root_name, root_name, root_key.public_key(), period, path_length=1
     ).sign(root_key, SHA256())
-    period = (start, now + _ISSUING_LIFETIME)
-    issuing = (
-        profile.authority_certificate(
-            issuing_name, root_name, issuing_key.public_key(), period, path_length=0
-        )
-        .add_extension(profile.authority_key(root), critical=False)
-        .sign(root_key, SHA256())
-    )
+    issuing = _sign_issuing(root, root_key, issuing_name, issuing_key, now)
     new = files.NewFile
     files.put_new(
         directory,
@@ -80,6 +78,53 @@ def create_authority(directory: Path, passphrase: bytes, name: str, now: datetim
             new(files.ISSUING_KEY, _encrypted(issuing_key, passphrase), 0o600),
             new(files.ISSUING_CERTIFICATE, issuing.public_bytes(Encoding.PEM), 0o644),
         ],
+    )
+
+
+def renew_issuing(directory: Path, passphrase: bytes, now: datetime) -> None:
+    """Put a new issuing key and certificate in place of the present ones, by the root's key.
+
+    The present ones are kept beside them as ``issuing-<serial number>``; what was issued with them
+    holds until its end, since each certificate comes with the one that signed it.
+
+    Args:
+        directory: where the authority is, ``root.key`` included.
+        passphrase: what the keys are encrypted with.
+        now: when the certificate begins.
+
+    Raises:
+        ConfigurationError: the authority or its root's key is not there, or can't be used.
+    """
+    root, root_key = load_root_key(directory, passphrase, now)
+    present = load_issuing(directory)  # which may have ended
+    name = profile.common_name(present)
+    key = generate_private_key(SECP256R1())
+    issuing = _sign_issuing(root, root_key, name, key, now)
+    files.replace_pair(
+        directory,
+        f"issuing-{_serial_hex(present)}",
+        files.NewFile(files.ISSUING_KEY, _encrypted(key, passphrase), 0o600),
+        files.NewFile(files.ISSUING_CERTIFICATE, issuing.public_bytes(Encoding.PEM), 0o644),
+    )
+
+
+def _sign_issuing(
+    root: x509.Certificate,
+    root_key: EllipticCurvePrivateKey,
+    name: str,
+    key: EllipticCurvePrivateKey,
+    now: datetime,
+) -> x509.Certificate:
+    end = min(now + _ISSUING_LIFETIME, root.not_valid_after_utc)
+    builder = profile.authority_certificate(
+        name,
+        profile.common_name(root),
+        key.public_key(),
+        (now - profile.CLOCK_SKEW, end),
+        path_length=0,
+    )
+    return builder.add_extension(profile.authority_key(root), critical=False).sign(
+        root_key, SHA256()
     )
 
 
@@ -193,7 +238,7 @@ class CertificateAuthority:
         if end - now < _LAST_DAY:
             raise ConfigurationError(
                 f"the issuing certificate ends at {instant.format_rfc3339(end)} and issues nothing "
-                "on its last day; make another authority with: eventserver ca init"
+                "on its last day; make another one with: eventserver ca renew"
             )
         start = max(now - profile.CLOCK_SKEW, self._issuing.not_valid_before_utc)
         builder = profile.relay_certificate(
@@ -215,14 +260,19 @@ class CertificateAuthority:
         )
 
     def revocation_list(
-        self, revoked: Sequence[RevokedSerial], now: datetime, next_update: timedelta
+        self,
+        revoked: Sequence[RevokedSerial],
+        now: datetime,
+        next_update: timedelta,
+        sequence: int,
     ) -> bytes:
         """Return the revocation list (RFC 5280) in DER.
 
         Args:
             revoked: every certificate that was taken back and hasn't ended, each once.
-            now: the present; its milliseconds are the list's number.
+            now: the present.
             next_update: how long until readers must have another list.
+            sequence: never smaller than for a list before, on whichever instance.
         """
         return sign_revocation_list(
             revoked,
@@ -231,6 +281,7 @@ class CertificateAuthority:
             key=self._key,
             now=now,
             next_update=next_update,
+            sequence=sequence,
         )
 
 

@@ -98,6 +98,34 @@ def put_new(directory: Path, files: Sequence[NewFile]) -> None:
                 path.unlink()
 
 
+def replace_pair(directory: Path, old_stem: str, key: NewFile, certificate: NewFile) -> None:
+    """Put a key and its certificate in place of others, which are kept under another name.
+
+    Whoever loads both between the two steps is told that they don't belong together.
+
+    Raises:
+        ConfigurationError: the directory can't be written to.
+    """
+    staged: list[Path] = []
+    try:
+        for file in (key, certificate):
+            _stage(directory, file, staged)
+        for file in (key, certificate):
+            old = directory / f"{old_stem}{Path(file.name).suffix}"
+            old.unlink(missing_ok=True)
+            os.link(directory / file.name, old)
+        for file, path in zip((key, certificate), list(staged), strict=True):
+            path.replace(directory / file.name)
+            staged.remove(path)
+        _sync_directory(directory)
+    except OSError as ex:
+        raise ConfigurationError(f"{directory}: cannot be written to: {ex.strerror}") from ex
+    finally:
+        for path in staged:
+            with suppress(OSError):
+                path.unlink()
+
+
 def read_public(path: Path) -> bytes:
     """Read a file that anybody may see.
 

@@ -82,6 +82,36 @@ def load_root(directory: Path) -> str:
     return root.public_bytes(Encoding.PEM).decode("ascii")
 
 
+def load_issuing(directory: Path) -> x509.Certificate:
+    """Return the issuing certificate as it is there, ended or not.
+
+    Raises:
+        ConfigurationError: it is missing, or can't be read.
+    """
+    return _certificate(directory / ISSUING_CERTIFICATE)
+
+
+def load_root_key(
+    directory: Path, passphrase: bytes, now: datetime
+) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """Return the root's certificate and its key, which is at hand only when it is needed.
+
+    Raises:
+        ConfigurationError: one of them is missing, can't be read or has ended.
+    """
+    root_path, key_path = directory / ROOT_CERTIFICATE, directory / ROOT_KEY
+    if not key_path.exists():
+        raise ConfigurationError(
+            f"{key_path}: bring the root's key back from where it is kept, and take it away again"
+        )
+    root = _certificate(root_path)
+    _check_authority(root_path, root, now)
+    key = _private_key(key_path, passphrase)
+    if key.public_key() != root.public_key():
+        raise ConfigurationError(f"{key_path}: this is not the key of {root_path}")
+    return root, key
+
+
 def _check_complete(directory: Path) -> None:
     try:
         there = [name for name in (*_NEEDED, ROOT_KEY) if (directory / name).exists()]

@@ -51,6 +51,14 @@ class AllowedNames:
                 hosts.add(_host(name))
         return cls(common_name, frozenset(hosts), frozenset(addresses))
 
+    def all(self) -> list[HostName]:
+        """Return every name, in one order."""
+        addresses = sorted(self.addresses, key=lambda address: (address.version, address))
+        return [
+            *(x509.DNSName(host) for host in sorted(self.hosts)),
+            *(x509.IPAddress(address) for address in addresses),
+        ]
+
     def hold(self, name: x509.GeneralName) -> bool:
         """Say whether a name of a request is one of these; wildcards and URIs never are."""
         if isinstance(name, x509.DNSName):

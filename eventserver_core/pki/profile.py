@@ -138,3 +138,9 @@ def _key_usage(
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Return the name that an authority's certificate has."""
+    (attribute,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attribute.value)

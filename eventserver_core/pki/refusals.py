@@ -9,7 +9,7 @@
         ├── CaNotAllowedError         asks to certify others
         ├── WeakKeyError              a key that can be broken
         ├── KeyNotAllowedError        a good key of a kind that isn't taken
-        ├── AddressNotAllowedError    a name that isn't the relay's, or none at all
+        ├── NameNotAllowedError       a name that isn't the relay's
         └── ExtensionNotAllowedError  asks for what no relay needs
 """
 
@@ -67,7 +67,7 @@ class KeyNotAllowedError(RefusedRequestError):
     code = "csr_key_not_allowed"
 
 
-class AddressNotAllowedError(RefusedRequestError):
+class NameNotAllowedError(RefusedRequestError):
     """It names an address that isn't the relay's, or none."""
 
     code = "csr_address_not_allowed"

@@ -22,10 +22,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from eventserver_core.pki.names import AllowedNames, HostName, normalized
 from eventserver_core.pki.refusals import (
-    AddressNotAllowedError,
     CaNotAllowedError,
     ExtensionNotAllowedError,
     KeyNotAllowedError,
+    NameNotAllowedError,
     TooManyNamesError,
     UnreadableRequestError,
     WeakKeyError,
@@ -65,7 +65,8 @@ class CheckedRequest:
     Attributes:
         public_key: the key that signed the request.
         jwk: the same as a public JWK (RFC 7517), for the relay's other certificate.
-        names: host names and IP addresses, each of which was allowed, each once.
+        names: host names and IP addresses, each of which was allowed, each once; all that are
+            allowed where the request has none, as of a machine that doesn't know its own.
     """
 
     public_key: RelayKey
@@ -90,7 +91,8 @@ def read_request(pem: str, allowed: AllowedNames) -> CheckedRequest:
     for extension in extensions:
         _check_extension(extension)
     _check_names(subject, names, allowed)
-    kept = (normalized(name) for name in names if isinstance(name, HostName))
+    asked = (normalized(name) for name in names if isinstance(name, HostName))
+    kept = asked if names else allowed.all()
     return CheckedRequest(key, _jwk(key), tuple(dict.fromkeys(kept)))
 
 
@@ -101,7 +103,7 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except x509.UnsupportedGeneralNameType as ex:
-        raise AddressNotAllowedError(
+        raise NameNotAllowedError(
             "a name in the request is neither a DNS name nor an IP address"
         ) from ex
     except _UNREADABLE as ex:
@@ -197,17 +199,13 @@ def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
 
 
 def _check_names(subject: x509.Name, names: list[x509.GeneralName], allowed: AllowedNames) -> None:
-    if not names:
-        raise AddressNotAllowedError(
-            "the request names no address: it needs a subjectAltName with DNS names or IP addresses"
-        )
     strange = [_shown(name) for name in names if not allowed.hold(name)]
     for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         common_name = attribute.value
         if not isinstance(common_name, str) or not allowed.hold_common_name(common_name):
             strange.append(f"CN {str(common_name)[:_MAX_SHOWN]!r}")
     if strange:
-        raise AddressNotAllowedError(
+        raise NameNotAllowedError(
             "the request has names that are not this relay's",
             [f"{name} is not a name of this relay" for name in strange],
         )

@@ -13,6 +13,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from eventserver_core.domain.instant import to_milliseconds
+from eventserver_core.pki.profile import CLOCK_SKEW
+
+_CLOCK_BITS = 48
+"""Milliseconds since 1970 take 41."""
 
 
 class RevocationReason(StrEnum):
@@ -49,17 +53,24 @@ def sign_revocation_list(
     key: EllipticCurvePrivateKey,
     now: datetime,
     next_update: timedelta,
+    sequence: int,
 ) -> bytes:
-    """Return a list in DER, numbered by the clock so that every instance counts alike."""
+    """Return a list in DER.
+
+    Its number grows with ``sequence``, which all instances share, and between two of these with
+    the clock.
+    """
     entries = sorted(map(_entry, revoked), key=lambda entry: entry.serial_number)
     builder = (
         # added one by one, each would copy those before it
         x509.CertificateRevocationListBuilder(revoked_certificates=entries)
         .issuer_name(issuer)
-        .last_update(now)
+        .last_update(now - CLOCK_SKEW)
         .next_update(now + next_update)
         .add_extension(authority_key, critical=False)
-        .add_extension(x509.CRLNumber(to_milliseconds(now)), critical=False)
+        .add_extension(
+            x509.CRLNumber((sequence << _CLOCK_BITS) + to_milliseconds(now)), critical=False
+        )
     )
     return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
 

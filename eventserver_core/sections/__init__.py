@@ -6,7 +6,12 @@ from eventserver_core.sections.chain import AnchoringSettings, BlockchainSetting
 from eventserver_core.sections.data import DatabaseSettings, RedisSettings, StorageSettings
 from eventserver_core.sections.relays import CaSettings, RelaySettings
 from eventserver_core.sections.security import SecuritySettings
-from eventserver_core.sections.server import LoggingSettings, PluginSettings, ServerSettings
+from eventserver_core.sections.server import (
+    LoggingSettings,
+    MetricsSettings,
+    PluginSettings,
+    ServerSettings,
+)
 from eventserver_core.settings import Section
 
 CORE_SECTIONS: tuple[type[Section], ...] = (
@@ -20,6 +25,7 @@ CORE_SECTIONS: tuple[type[Section], ...] = (
     RelaySettings,
     CaSettings,
     LoggingSettings,
+    MetricsSettings,
     PluginSettings,
 )
 
@@ -30,6 +36,7 @@ __all__ = [
     "CaSettings",
     "DatabaseSettings",
     "LoggingSettings",
+    "MetricsSettings",
     "PluginSettings",
     "RedisSettings",
     "RelaySettings",

@@ -18,6 +18,7 @@ from eventserver_core.settings import (
     parse_count,
     parse_delay,
     parse_list,
+    parse_optional_seconds,
     parse_port,
     parse_seconds,
     up_to,
@@ -131,6 +132,21 @@ class LoggingSettings(Section, name="logging"):
         return self.format or ("pretty" if settings.environment == DEVELOPMENT else "json")
 
 
+class MetricsSettings(Section, name="metrics"):
+    """Where a worker that runs by itself is scraped; the API is at ``/metrics``."""
+
+    worker_host: str = option(
+        "0.0.0.0",  # noqa: S104
+        doc="The address that a worker's /metrics listens on.",
+    )
+    worker_port: int = option(
+        "0",
+        parser=parse_port,
+        expected=PORT,
+        doc="The port of a worker's /metrics; 0 is none. One beside a server counts with it.",
+    )
+
+
 class PluginSettings(Section, name="plugins"):
     """Which plugin takes each role."""
 
@@ -145,3 +161,38 @@ class PluginSettings(Section, name="plugins"):
         expected=SECONDS,
         doc="How long one call of a plugin may take before the request is told to try later.",
     )
+    auth_time_limit: float | None = option(
+        "",
+        parser=parse_optional_seconds,
+        expected=SECONDS,
+        doc="The same for one call of `plugins.auth`; unset is time_limit.",
+    )
+    ratelimit_time_limit: float | None = option(
+        "",
+        parser=parse_optional_seconds,
+        expected=SECONDS,
+        doc="The same for one call of `plugins.ratelimit`; unset is time_limit.",
+    )
+    storage_time_limit: float | None = option(
+        "",
+        parser=parse_optional_seconds,
+        expected=SECONDS,
+        doc="The same for one call of `plugins.storage`; unset is time_limit.",
+    )
+    chain_time_limit: float | None = option(
+        "",
+        parser=parse_optional_seconds,
+        expected=SECONDS,
+        doc="The same for one call of `plugins.chain`; unset is time_limit.",
+    )
+    provisioning_time_limit: float | None = option(
+        "",
+        parser=parse_optional_seconds,
+        expected=SECONDS,
+        doc="The same for one call of `plugins.provisioning`; unset is time_limit.",
+    )
+
+    def time_limit_of(self, role: str) -> float:
+        """Return how long one call of a role's plugin may take, in seconds."""
+        limit: float | None = getattr(self, f"{role}_time_limit")
+        return limit or self.time_limit

@@ -137,7 +137,7 @@ class Admins:
             raise AuthenticationError(
                 f"the authorization does not hold: {ex}", code="authorization_invalid"
             ) from ex
-        with self._audit.changing():
+        with self._audit.changing(by):
             known = self._admins.find_by_key(wanted["sub"])
             if known is not None and known.withdrawn_at is None:
                 return known, False
@@ -165,6 +165,9 @@ class Admins:
                 f"the assertion does not hold: {ex}", code="assertion_invalid"
             ) from ex
         with self._audit.changing():
+            current = self._admins.find(admin.id)
+            if current is None or current.withdrawn_at is not None:
+                raise AuthenticationError("there is no such admin", code="assertion_invalid")
             used = f"assertion:{sha256_hex(f'{admin.id} {jti}'.encode())}"
             if not self._certificates.redeem(used, now + _ASSERTION_LIFETIME + _LEEWAY):
                 raise AuthenticationError(
@@ -190,7 +193,7 @@ class Admins:
             NotFoundError: there is no such admin.
             LastAdminError: it is the last one.
         """
-        with self._audit.changing():
+        with self._audit.changing(by):
             admin = self._admins.find(admin_id)
             if admin is None:
                 raise NotFoundError("there is no such admin")

@@ -17,6 +17,7 @@ from eventserver_core.db.batches import ANCHORED, BatchRecord, BatchRepository
 from eventserver_core.db.leases import HeldLease
 from eventserver_core.errors import EventServerError, LeaseLostError
 from eventserver_core.log import get_logger
+from eventserver_core.metrics.definitions import ANCHORED_AT, BATCHES
 
 _FIRST_DELAY = 1.0
 _DAY = timedelta(days=1)
@@ -84,6 +85,7 @@ class AnchorBatches:
             return None
         batch = self._batches.seal(lease, self._limits.max_events, now)
         if batch is not None:
+            BATCHES.labels("sealed").inc()
             _log.info("batch_sealed", batch=batch.id, events=batch.size, root=batch.root_hex)
         return batch
 
@@ -110,6 +112,7 @@ class AnchorBatches:
         except Exception as ex:  # noqa: BLE001 - one batch must never stop all others
             delay = self._delay(batch.attempts)
             self._batches.postpone(lease, batch.id, str(ex), self._clock() + delay)
+            BATCHES.labels("failed").inc()
             _log.warning(
                 "anchoring_failed",
                 batch=batch.id,
@@ -126,8 +129,10 @@ class AnchorBatches:
             self._batches.postpone(lease, batch.id, None, next_look)
             return
         self._batches.record_receipt(lease, batch.id, receipt, next_look, self._clock())
+        ANCHORED_AT.set(self._clock().timestamp())
         if receipt.anchor == batch.anchor and not receipt.final:
             return  # nothing new but that it is deeper
+        BATCHES.labels("confirmed" if receipt.final else "anchored").inc()
         _log.info(
             "batch_confirmed" if receipt.final else "batch_anchored",
             batch=batch.id,
@@ -145,6 +150,7 @@ class AnchorBatches:
                 return receipt
         if batch.state == ANCHORED:
             self._batches.record_loss(lease, batch.id, self._clock())
+            BATCHES.labels("lost").inc()
             _log.warning("anchor_lost", batch=batch.id)
         return None
 

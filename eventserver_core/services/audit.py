@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from eventserver_core.db.audit import AuditRepository, Checkpoint
 from eventserver_core.domain import instant
 from eventserver_core.domain.audit import (
     FIRST_PREVIOUS,
+    SERVER_SUBJECT,
     AuditEntry,
     AuditHead,
     chain_faults,
@@ -27,7 +29,7 @@ _PAGE = 500
 _log = get_logger()
 
 SERVER = Credentials(
-    "eventserver",
+    SERVER_SUBJECT,
     Role.ADMIN,
     "",
     instant.from_milliseconds(0),
@@ -58,19 +60,38 @@ class AuditTrail:
     Args:
         entries: where it is kept.
         clock: tells the time.
+        handed_in: returns the hash and the id of each event that the server itself handed in.
+        require_standing: raises AuthenticationError or PermissionDeniedError for whom was taken
+            back.
     """
 
-    def __init__(self, entries: AuditRepository, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        entries: AuditRepository,
+        clock: Callable[[], datetime],
+        handed_in: Callable[[], Iterable[tuple[str, str]]],
+        require_standing: Callable[[Credentials], None] = lambda _credentials: None,
+    ) -> None:
         self._entries = entries
         self._clock = clock
+        self._handed_in = handed_in
+        self._require_standing = require_standing
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self, by: Actor | None = None) -> Iterator[None]:
         """Open the transaction of something that is recorded.
 
         One at a time in the whole network, so that what was looked up in it stays true.
+
+        Args:
+            by: who does it, and must still stand: a request may have been under way for a while.
+
+        Raises:
+            AuthenticationError: its certificate was taken back meanwhile.
         """
         with self._entries.held():
+            if isinstance(by, Credentials):
+                self._require_standing(by)
             yield
 
     def record(self, actor: Actor, action: str, target: str, **details: object) -> AuditEntry:
@@ -108,28 +129,25 @@ class AuditTrail:
             [found for found in checkpoints if found.head.sequence <= last],
         )
 
-    def faults(self, is_stored: Callable[[str], bool] = lambda _hash: True) -> Iterator[str]:
-        """Say what is wrong with the trail as a whole: entries, head and checkpoints.
+    def faults(self) -> Iterator[str]:
+        """Say what is wrong with the trail: entries, head, checkpoints, and what was anchored.
 
-        Args:
-            is_stored: tells whether there is an event with this hash.
+        Whoever rewrites all of these together is found by the events that were handed in before,
+        and whoever removes those, too, by what storage and the chain have of them.
         """
         checkpoints = {found.head.sequence: found for found in self._all_checkpoints()}
+        ids = dict(self._handed_in())
+        unnamed = set(ids) - {found.event_hash for found in checkpoints.values()}
         head = self._entries.head()
         last = AuditHead(0, FIRST_PREVIOUS)
         for entry in self._entries.all_entries():
             yield from chain_faults([entry], last)
             last = AuditHead(entry.sequence, entry.digest_hex)
             checkpoint = checkpoints.pop(entry.sequence, None)
-            if checkpoint is not None and not is_stored(checkpoint.event_hash):
-                yield f"event {checkpoint.event_hash}, which anchors the trail, is on no record"
-            if checkpoint is not None and (
-                checkpoint.head != last or checkpoint.event_hash != checkpoint_hash(entry)
-            ):
-                yield (
-                    f"entry {entry.sequence} is not the one that was anchored as event "
-                    f"{checkpoint.event_hash}"
-                )
+            if checkpoint is not None:
+                yield from _checkpoint_faults(checkpoint, entry, ids.get(checkpoint.event_hash))
+            # handed in by a worker that died before it could write that down
+            unnamed = {found for found in unnamed if checkpoint_hash(entry, ids[found]) != found}
             if entry.sequence == head.sequence and last != head:
                 yield f"entry {entry.sequence} is not the head that is on record"
         # entries may have come in since the head was read, never gone
@@ -142,12 +160,29 @@ class AuditTrail:
         for sequence, checkpoint in checkpoints.items():
             if sequence > last.sequence:
                 yield f"entry {sequence}, anchored as event {checkpoint.event_hash}, is missing"
+        for event_hash in sorted(unnamed):
+            yield f"event {event_hash} anchors a trail that is not this one"
 
     def _all_checkpoints(self) -> Iterator[Checkpoint]:
         after = 0
         while page := self._entries.checkpoints(after, _PAGE):
             yield from page
             after = page[-1].head.sequence
+
+
+def _checkpoint_faults(
+    checkpoint: Checkpoint, entry: AuditEntry, event_id: str | None
+) -> Iterator[str]:
+    if event_id is None:
+        yield f"event {checkpoint.event_hash}, which anchors the trail, is on no record"
+    elif (
+        checkpoint.head != AuditHead(entry.sequence, entry.digest_hex)
+        or checkpoint_hash(entry, event_id) != checkpoint.event_hash
+    ):
+        yield (
+            f"entry {entry.sequence} is not the one that was anchored as event "
+            f"{checkpoint.event_hash}"
+        )
 
 
 class CheckpointAudit:
@@ -188,6 +223,7 @@ class CheckpointAudit:
         if entry is None:
             _log.error("audit_trail_damaged", missing_entry=head.sequence)
             return
-        receipt = self._ingest().ingest_package(checkpoint_package(head, entry.at), SERVER)
+        package = checkpoint_package(head, entry.at, str(uuid.uuid4()))
+        receipt = self._ingest().ingest_package(package, SERVER)
         self._entries.add_checkpoint(head, receipt.digest_hex, now)
         _log.info("audit_checkpointed", sequence=head.sequence, event_hash=receipt.digest_hex)

@@ -17,6 +17,7 @@ from eventserver_core.domain.network_address import NetworkAddress
 from eventserver_core.domain.relay import MAY_ENROLL, RelayState
 from eventserver_core.errors import (
     BackendUnavailableError,
+    ConfigurationError,
     ConflictError,
     EnrollmentTokenError,
     EnrollmentTokenExpiredError,
@@ -26,6 +27,7 @@ from eventserver_core.errors import (
     NotFoundError,
     PermissionDeniedError,
     PublicKeyMismatchError,
+    RateLimitedError,
     RelayNotApprovedError,
 )
 from eventserver_core.pki.authority import CertificateAuthority, TlsCertificate
@@ -35,7 +37,8 @@ from eventserver_core.services.audit import WORKER, Actor, AuditTrail
 from eventserver_core.services.identity import Identities
 
 _TOKEN_BYTES = 32
-_FORGET_AFTER = timedelta(days=7)
+_MAX_LIVE = 20
+_FORGET_AFTER = timedelta(days=90)
 """Until then a token that comes too late is told so, and not that nobody knows it."""
 
 
@@ -60,6 +63,7 @@ class RelayCertificates:
     certificate: IssuedCertificate
     tls: TlsCertificate
     root_pem: str
+    thumbprint: str
 
 
 class Invitations:
@@ -109,10 +113,10 @@ class Invitations:
         """
         token, now = secrets.token_urlsafe(_TOKEN_BYTES), self._clock()
         root_pem = self._root_pem()
-        with self._audit.changing():
+        with self._audit.changing(by):
             _require_enrollable(_find(self._relays, relay_id))
             expires_at = now + self._lifetime
-            self._enrollment.forget_tokens(now - _FORGET_AFTER)
+            self._enrollment.forget(now - _FORGET_AFTER)
             self._enrollment.add_token(sha256_hex(token.encode()), relay_id, expires_at)
             if by is not WORKER:  # a launch that is tried again would fill the trail
                 self._audit.record(by, "relay_invited", relay_id)
@@ -166,30 +170,26 @@ class Enrollments:
             EnrollmentTokenUsedError: it was used.
             InvalidInputError: the request asks for what this relay may not have.
         """
+        now = self._clock()
+        # whoever only guesses holds up nobody who changes something
+        self._check_token(relay_id, token, now)
         with self._audit.changing():
-            now = self._clock()
             self._check_token(relay_id, token, now)
             relay = _find(self._relays, relay_id)
             _require_enrollable(relay)
             certificates = self._certify(relay, csr, now, new_key=relay.public_key is None)
             self._enrollment.use_tokens(relay_id, now)
-            launched = relay.state is RelayState.PROVISIONING
-            if launched:
-                self._relays.update(
-                    relay_id,
-                    state=RelayState.ACTIVE,
-                    state_changed_at=now,
-                    next_look_at=None,
-                    give_up_at=None,
-                )
-            self._relays.update(relay_id, enrolled_at=now)
+            # a launched one takes part once the worker has seen it serve
+            look = {"next_look_at": now} if relay.state is RelayState.PROVISIONING else {}
+            self._relays.update(relay_id, enrolled_at=now, **look)
             self._audit.record(
                 certificates.certificate.credentials,
                 "relay_enrolled",
                 relay_id,
                 certificateId=certificates.certificate.credentials.certificate_id,
                 tlsSerialNumber=certificates.tls.serial_hex,
-                active=launched or relay.state is RelayState.ACTIVE,
+                names=list(certificates.tls.names),
+                thumbprint=certificates.thumbprint,
             )
         return certificates
 
@@ -204,11 +204,13 @@ class Enrollments:
             PublicKeyMismatchError: a relay came with another key than it enrolled with.
         """
         if by.role is Role.RELAY and by.subject != relay_id:
+            self._audit.record(by, "permission_denied", relay_id, tried="renewal")
             raise PermissionDeniedError("a relay renews its own certificate only")
-        with self._audit.changing():
+        with self._audit.changing(by):
             relay = _find(self._relays, relay_id)
             _require_enrollable(relay)
             now = self._clock()
+            self._require_room(relay_id, now)
             certificates = self._certify(relay, csr, now, new_key=by.role is Role.ADMIN)
             self._audit.record(
                 by,
@@ -216,8 +218,19 @@ class Enrollments:
                 relay_id,
                 certificateId=certificates.certificate.credentials.certificate_id,
                 tlsSerialNumber=certificates.tls.serial_hex,
+                names=list(certificates.tls.names),
+                thumbprint=certificates.thumbprint,
             )
         return certificates
+
+    def _require_room(self, relay_id: str, now: datetime) -> None:
+        """Keep a relay that goes round in circles from filling the revocation list."""
+        held = self._enrollment.live_of(relay_id, now)
+        if len(held) >= _MAX_LIVE:
+            raise RateLimitedError(
+                f"this relay has {len(held)} TLS certificates that have not ended",
+                (min(held) - now).total_seconds(),
+            )
 
     def _check_token(self, relay_id: str, token: str, now: datetime) -> None:
         known = self._enrollment.find_token(sha256_hex(token.encode("utf-8", "replace")))
@@ -246,7 +259,10 @@ class Enrollments:
                 "the request is for another key than the relay's",
                 [Fault("/csr", "sign it with the key that is on record; an admin may change it")],
             )
-        tls = authority.issue(request, relay.id, self._limits.tls_certificate, now)
+        try:
+            tls = authority.issue(request, relay.id, self._limits.tls_certificate, now)
+        except ConfigurationError as ex:
+            raise BackendUnavailableError("ca", str(ex)) from ex
         certificate = self._identities.issue(
             relay.id, Role.RELAY, self._limits.certificate, request.jwk
         )
@@ -260,7 +276,9 @@ class Enrollments:
             tls_serial=tls.serial_hex,
             tls_expires_at=tls.not_after,
         )
-        return RelayCertificates(relay.id, certificate, tls, authority.root_pem)
+        return RelayCertificates(
+            relay.id, certificate, tls, authority.root_pem, thumbprint(request.jwk)
+        )
 
 
 def _find(relays: RelayRepository, relay_id: str) -> RelayRecord:

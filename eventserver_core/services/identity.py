@@ -24,12 +24,14 @@ from eventserver_core.backends.auth import (
     Solution,
 )
 from eventserver_core.db.certificates import CertificateRepository
+from eventserver_core.domain.audit import SERVER_SUBJECT
 from eventserver_core.domain.relay import RelayState
 from eventserver_core.errors import (
     ChallengeUsedError,
     ConfigurationError,
     InvalidInputError,
     NotFoundError,
+    RelayDecommissionedError,
     RelayNotActiveError,
     RelaySuspendedError,
     RevokedCertificateError,
@@ -72,8 +74,17 @@ class Identities:
             PermissionDeniedError: it names a relay that is not active.
         """
         credentials = self._auth.authenticate(token)
-        self._refuse_revoked(credentials)
+        require_standing(self._certificates, credentials)
         return credentials
+
+    def require_standing(self, credentials: Credentials) -> None:
+        """Look again at whom a certificate names; a body may have taken minutes to arrive.
+
+        Raises:
+            AuthenticationError: the certificate was taken back meanwhile.
+            PermissionDeniedError: it names a relay that is not active any longer.
+        """
+        require_standing(self._certificates, credentials)
 
     def check_signed_package(self, jws: str, bearer: Credentials) -> SignedPackage:
         """Check a signed package, and that its device's certificate was not revoked.
@@ -82,7 +93,7 @@ class Identities:
             AuthenticationError: the package or the device's certificate doesn't hold.
         """
         signed = self._ability(ChecksSignedPackages).check_signed_package(jws, bearer)  # type: ignore[type-abstract]
-        self._refuse_revoked(signed.device)
+        require_standing(self._certificates, signed.device)
         return signed
 
     def issue(
@@ -92,7 +103,13 @@ class Identities:
         lifetime: timedelta,
         public_key: Mapping[str, Any] | None = None,
     ) -> IssuedCertificate:
-        """Issue a certificate."""
+        """Issue a certificate.
+
+        Raises:
+            InvalidInputError: the subject or the key won't do.
+        """
+        if subject == SERVER_SUBJECT:
+            raise InvalidInputError(f"{SERVER_SUBJECT} is the server's own name")
         issued = self._ability(IssuesCertificates).issue(subject, role, lifetime, public_key)  # type: ignore[type-abstract]
         _log.info(
             "certificate_issued",
@@ -140,15 +157,6 @@ class Identities:
         """Return the JWK set that certificates can be checked with."""
         return self._ability(IssuesCertificates).public_keys()  # type: ignore[type-abstract]
 
-    def _refuse_revoked(self, credentials: Credentials) -> None:
-        standing = self._certificates.standing(credentials)
-        if standing.revoked:
-            raise RevokedCertificateError("this certificate was revoked")
-        if standing.relay_state is RelayState.SUSPENDED:
-            raise RelaySuspendedError("this relay is suspended; an admin can approve it again")
-        if standing.relay_state not in (None, RelayState.ACTIVE):
-            raise RelayNotActiveError(f"this relay is {standing.relay_state}")
-
     def _ability(self, ability: type[_Ability]) -> _Ability:
         if not isinstance(self._auth, ability):
             raise NotFoundError("the auth backend of this server does not do this")
@@ -176,3 +184,21 @@ def require_issuer(auth: AuthBackend) -> None:
     """
     if not isinstance(auth, IssuesCertificates):
         raise ConfigurationError("plugins.auth: this backend does not issue certificates")
+
+
+def require_standing(certificates: CertificateRepository, credentials: Credentials) -> None:
+    """Make sure that a certificate was not taken back, and that its holder takes part.
+
+    Raises:
+        AuthenticationError: the certificate was revoked, or its holder withdrawn.
+        PermissionDeniedError: it names a relay that is not active.
+    """
+    standing = certificates.standing(credentials)
+    if standing.revoked:
+        raise RevokedCertificateError("this certificate was revoked")
+    if standing.relay_state is RelayState.SUSPENDED:
+        raise RelaySuspendedError("this relay is suspended; an admin can approve it again")
+    if standing.relay_state is RelayState.DECOMMISSIONED:
+        raise RelayDecommissionedError("this relay was decommissioned, for good")
+    if standing.relay_state not in (None, RelayState.ACTIVE):
+        raise RelayNotActiveError(f"this relay is {standing.relay_state}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from eventserver_core.backends.auth import Credentials, Role, SignedPackage
 from eventserver_core.backends.storage import StorageBackend
 from eventserver_core.db.events import EventRecord, EventRepository, NewEvent
 from eventserver_core.domain import media as media_types
+from eventserver_core.domain.audit import CHECKPOINT_LABELS, SERVER_SUBJECT
 from eventserver_core.domain.canonical import WRAPPED_DEPTH, parse_ijson
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.envelope import (
@@ -39,6 +41,8 @@ from eventserver_core.errors import (
     InvalidPackageError,
 )
 from eventserver_core.log import get_logger
+from eventserver_core.metrics.definitions import MEDIA_BYTES
+from eventserver_core.metrics.events import counted_event
 from eventserver_core.services.media import (
     Content,
     ReceivedMedia,
@@ -109,6 +113,7 @@ class IngestEvents:
         self._clock = clock
         self._check_labels = check_labels
 
+    @counted_event
     def ingest_package(self, document: Any, submitter: Credentials) -> Receipt:
         """Take a package whose media, if any, is inside.
 
@@ -118,6 +123,7 @@ class IngestEvents:
         """
         return self._ingest_inline(document, submitter, None, None)
 
+    @counted_event
     def ingest_signed(self, jws: str, signed: SignedPackage, submitter: Credentials) -> Receipt:
         """Take a package that its device signed; the JWS is kept byte for byte.
 
@@ -153,6 +159,7 @@ class IngestEvents:
                 upload.write(chunk)
             yield ReceivedMedia(upload, size, hasher.hexdigest(), head)
 
+    @counted_event
     def ingest_with_media(
         self, document: Any, received: ReceivedMedia | None, submitter: Credentials
     ) -> Receipt:
@@ -208,8 +215,11 @@ class IngestEvents:
         jws: bytes | None,
         signed: SignedPackage | None,
     ) -> Receipt:
+        began = time.perf_counter()
         if content is not None:
             check_content(parsed, content)
+        if submitter.subject != SERVER_SUBJECT:
+            _refuse_servers_own(parsed)
         now = self._clock()
         statement = make_statement(parsed.document, content.digest_hex if content else None)
         known = self._known(statement, parsed.event_id)
@@ -276,12 +286,14 @@ class IngestEvents:
                 recorded.digest_hex, signature.signer, signature.object_key, public_key or "{}"
             )
         if inserted:
+            MEDIA_BYTES.inc(content.size if content else 0)
             _log.info(
                 "event_stored",
                 event_hash=statement.digest_hex,
                 event_id=parsed.event_id,
                 submitted_by=submitter.subject,
                 storage_location=stored.location,
+                processing_time_ms=round((time.perf_counter() - began) * 1000, 1),
             )
         return _receipt(recorded, created=inserted)
 
@@ -307,6 +319,17 @@ class IngestEvents:
                 "metadata.createdAt lies further back than this server takes",
                 [Fault(_CREATED_AT, "lies too far back")],
             )
+
+
+def _refuse_servers_own(parsed: ParsedPackage) -> None:
+    """Keep others from saying what the audit trail's head is, in the server's words."""
+    faults = [
+        Fault(f"/annotations/{index}/labelId", "is the server's own")
+        for index, annotation in enumerate(parsed.model.annotations)
+        if annotation.label_id in CHECKPOINT_LABELS
+    ]
+    if faults:
+        raise InvalidPackageError("the package speaks for the server", faults)
 
 
 def _too_large(taken: str) -> ContentTooLargeError:

@@ -60,7 +60,7 @@ class Labels:
         Returns:
             The version in force; whether there was none before; whether this call made it.
         """
-        with self._audit.changing():
+        with self._audit.changing(by):
             last = self._repository.last(label_id)
             in_force = last.definition if last else None
             if last and in_force and in_force.canonical() == definition.canonical():
@@ -82,7 +82,7 @@ class Labels:
         Raises:
             NotFoundError: none is in force.
         """
-        with self._audit.changing():
+        with self._audit.changing(by):
             last = self._repository.last(label_id)
             if last is None or last.definition is None:
                 raise _undefined()

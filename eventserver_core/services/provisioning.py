@@ -21,19 +21,25 @@ from eventserver_core.backends.provisioning import (
 )
 from eventserver_core.db.relays import RelayRecord, RelayRepository
 from eventserver_core.domain.network_address import NetworkAddress
-from eventserver_core.domain.relay import ENDED, RelayState
+from eventserver_core.domain.relay import ENDED, STANDING, RelayState
 from eventserver_core.errors import (
+    AddressNotAllowedError,
     BackendContractError,
     BackendUnavailableError,
     ConflictError,
     InvalidInputError,
+    LeaseLostError,
     QuotaExceededError,
 )
 from eventserver_core.log import get_logger
 from eventserver_core.services.audit import WORKER, AuditTrail
 from eventserver_core.services.enrollment import Invitations
+from eventserver_core.services.relay_health import HealthReport
+from eventserver_core.services.relays import hosts_of
 
 _AT_ONCE = 10
+_LOOK_AFTER_INTERVAL = timedelta(minutes=5)
+_OVER = (MachineState.TERMINATED, MachineState.FAILED)
 _SWEEP_INTERVAL = timedelta(minutes=5)
 _log = get_logger()
 
@@ -62,6 +68,7 @@ class FollowRelays:
         relays: the registry.
         invitations: makes the tokens that machines enrol with.
         audit: where it is written down.
+        check_health: asks a relay; a launched one takes part once it answers.
         limits: how patient to be.
         clock: tells the time.
     """
@@ -72,6 +79,7 @@ class FollowRelays:
         relays: RelayRepository,
         invitations: Invitations,
         audit: AuditTrail,
+        check_health: Callable[[NetworkAddress], HealthReport],
         limits: FollowLimits,
         clock: Callable[[], datetime],
     ) -> None:
@@ -79,9 +87,9 @@ class FollowRelays:
         self._relays = relays
         self._invitations = invitations
         self._audit = audit
+        self._check_health = check_health
         self._limits = limits
         self._clock = clock
-        self._unclaimed: dict[str, datetime] = {}
         self._sweep_at: datetime | None = None
 
     def run(self, still_mine: Callable[[], None]) -> None:
@@ -104,27 +112,46 @@ class FollowRelays:
             except BackendUnavailableError as ex:
                 _log.warning("relay_not_followed", relay=relay.id, error=str(ex))
                 if relay.state is RelayState.PROVISIONING and self._is_late(relay):
-                    self._fail(relay, "the provider could not be reached in time")
+                    self._fail(relay, f"it could not be launched in time: {ex}")
                 else:
-                    self._look_again(relay)
+                    self._look_again(relay, str(ex))
                 return  # the others would wait for the same provider
+            except LeaseLostError:
+                raise
+            except Exception as ex:  # noqa: BLE001 - one relay must never stop all others
+                _log.warning("relay_not_followed", relay=relay.id, error=str(ex), exc_info=ex)
+                if relay.state is RelayState.PROVISIONING and self._is_late(relay):
+                    self._fail(relay, f"it could not be launched: {type(ex).__name__}")
+                else:
+                    self._look_again(relay, type(ex).__name__)
         self._sweep(still_mine)
 
     def _step(self, relay: RelayRecord) -> None:
         if relay.state in ENDED:
             self._end(relay)
         elif relay.state is not RelayState.PROVISIONING:
-            self._let_be(relay)
+            self._look_after(relay)
         elif relay.machine_id is None:
             self._launch(relay)
         else:
             self._follow(relay, relay.machine_id)
 
-    def _let_be(self, relay: RelayRecord) -> None:
+    def _look_after(self, relay: RelayRecord) -> None:
+        """See whether the machine of a relay that takes part is still there."""
+        if relay.machine_id is None:
+            self._put_off(relay, None)
+            return
+        machine = self._provisioning().describe(relay.machine_id)
+        if machine is None or machine.state in _OVER:
+            self._fail(relay, "its machine has ended")
+        else:
+            self._put_off(relay, self._clock() + _LOOK_AFTER_INTERVAL)
+
+    def _put_off(self, relay: RelayRecord, until: datetime | None) -> None:
         with self._audit.changing():
             current = self._relays.find(relay.id)
             if current is not None and current.state not in ENDED:
-                self._relays.update(relay.id, next_look_at=None)
+                self._relays.update(relay.id, next_look_at=until)
 
     def _launch(self, relay: RelayRecord) -> None:
         if self._is_late(relay):
@@ -151,23 +178,71 @@ class FollowRelays:
 
     def _follow(self, relay: RelayRecord, machine_id: str) -> None:
         machine = self._provisioning().describe(machine_id)
-        if machine is None or machine.state in (MachineState.TERMINATED, MachineState.FAILED):
+        relay = self._relays.find(relay.id) or relay  # it may have enrolled meanwhile
+        if machine is None or machine.state in _OVER:
             said = machine.reason if machine else None
             self._fail(relay, f"its machine has ended{f': {said}' if said else ''}")
+        elif relay.network_address is None and machine.address is not None:
+            self._take_address(relay, _address_of(machine))
+        elif relay.enrolled_at is not None and relay.network_address is not None:
+            self._await_answer(relay, relay.network_address)
         elif self._is_late(relay):
-            self._fail(relay, machine.reason or "it did not enrol in time")
+            self._fail(relay, machine.reason or self._why_late())
         else:
-            changes: dict[str, Any] = {"next_look_at": self._clock() + self._limits.interval}
-            if machine.address is not None and relay.network_address is None:
-                changes["network_address"] = _address_of(machine)
-            self._relays.update(relay.id, **changes)
+            self._look_again(relay, machine.reason)
+
+    def _why_late(self) -> str:
+        if self._limits.can_enroll:
+            return "it did not enrol in time"
+        return "it did not enrol in time: server.public_url is not set, so it was not told where"
+
+    def _take_address(self, relay: RelayRecord, address: NetworkAddress) -> None:
+        with self._audit.changing():
+            others = self._relays.in_states(STANDING)
+            if any(address.host in hosts_of(other) for other in others if other.id != relay.id):
+                taken = True
+            else:
+                taken = False
+                self._relays.update(
+                    relay.id, network_address=str(address), next_look_at=self._clock()
+                )
+        if taken:
+            self._fail(relay, f"another relay is at {address.host} already")
+
+    def _await_answer(self, relay: RelayRecord, network_address: str) -> None:
+        """Let a relay that has its certificates take part once it serves with them."""
+        try:
+            report = self._check_health(NetworkAddress.parse(network_address))
+        except AddressNotAllowedError as ex:
+            self._fail(relay, f"{ex}; see relays.allowed_networks")
+            return
+        if not report.healthy:
+            if self._is_late(relay):
+                self._fail(relay, f"it enrolled, but does not serve: {report.detail}")
+            else:
+                self._look_again(relay, f"it enrolled, but does not serve yet: {report.detail}")
+            return
+        with self._audit.changing():
+            current = self._relays.find(relay.id)
+            if current is None or current.state is not RelayState.PROVISIONING:
+                return
+            self._relays.update(
+                relay.id,
+                state=RelayState.ACTIVE,
+                reason=None,
+                state_changed_at=self._clock(),
+                next_look_at=self._clock() + _LOOK_AFTER_INTERVAL,
+                give_up_at=None,
+            )
+            self._audit.record(WORKER, "relay_activated", relay.id)
+        _log.info("relay_activated", relay=relay.id)
 
     def _fail(self, relay: RelayRecord, reason: str) -> None:
         now = self._clock()
         with self._audit.changing():
             current = self._relays.find(relay.id)
-            if current is None or current.state is not RelayState.PROVISIONING:
-                return  # it enrolled, or was decommissioned, while this was found out
+            if current is None or current.state in ENDED:
+                return  # it was decommissioned while this was found out
             self._relays.update(
                 relay.id,
                 state=RelayState.FAILED,
@@ -181,11 +256,14 @@ class FollowRelays:
 
     def _end(self, relay: RelayRecord) -> None:
         """End a relay's machine, and look until the provider says that it is gone."""
-        if relay.machine_id is None:
-            # a launch that was under way when the relay ended would not be on record: sweep it
-            self._relays.update(relay.id, next_look_at=None)
-            return
         provisioning = self._provisioning()
+        if relay.machine_id is None:
+            # the answer to its launch may have been lost, and the machine run all the same
+            found = _machine_of(provisioning, relay.id)
+            self._relays.update(
+                relay.id, machine_id=found, next_look_at=self._clock() if found else None
+            )
+            return
         machine = provisioning.describe(relay.machine_id)
         if machine is not None and machine.state is not MachineState.TERMINATED:
             provisioning.terminate(relay.machine_id)
@@ -213,16 +291,14 @@ class FollowRelays:
         try:
             still_mine()
             found = {machine.id: (key, machine) for key, machine in provisioning.launched()}
-            unclaimed = {id_ for id_, (key, _) in found.items() if not self._claimed(key, id_)}
-            self._unclaimed = {id_: self._unclaimed.get(id_, now) for id_ in unclaimed}
-            for machine_id, since in list(self._unclaimed.items()):
+            strays = {id_ for id_, (key, _) in found.items() if not self._claimed(key, id_)}
+            for machine_id, since in self._relays.unclaimed(strays, now).items():
                 if now - since < self._limits.sweep_after:
                     continue
                 still_mine()
                 provisioning.terminate(machine_id)
                 self._audit.record(WORKER, "machine_swept", machine_id, key=found[machine_id][0])
                 _log.warning("machine_swept", machine=machine_id)
-                del self._unclaimed[machine_id]
         except BackendUnavailableError as ex:
             _log.warning("machines_not_swept", error=str(ex))
 
@@ -235,13 +311,22 @@ class FollowRelays:
     def _is_late(self, relay: RelayRecord) -> bool:
         return relay.give_up_at is not None and self._clock() >= relay.give_up_at
 
-    def _look_again(self, relay: RelayRecord) -> None:
-        self._relays.update(relay.id, next_look_at=self._clock() + self._limits.interval)
+    def _look_again(self, relay: RelayRecord, reason: str | None = None) -> None:
+        changes: dict[str, Any] = {"next_look_at": self._clock() + self._limits.interval}
+        if relay.state is RelayState.PROVISIONING:
+            changes["reason"] = reason  # admins see why it takes so long
+        self._relays.update(relay.id, **changes)
 
 
-def _address_of(machine: Machine) -> str:
+def _machine_of(provisioning: ProvisioningBackend, relay_id: str) -> str | None:
+    if not isinstance(provisioning, SweepsMachines):
+        return None
+    return next((machine.id for key, machine in provisioning.launched() if key == relay_id), None)
+
+
+def _address_of(machine: Machine) -> NetworkAddress:
     try:
-        return str(NetworkAddress.parse(machine.address or ""))
+        return NetworkAddress.parse(machine.address or "")
     except ValueError as ex:
         detail = f"describe answered with the address {machine.address!r}: {ex}"
         raise BackendContractError("provisioning", detail) from ex

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,14 @@ from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.enrollment import EnrollmentRepository
 from eventserver_core.db.relays import RelayRecord, RelayRepository
 from eventserver_core.domain.digest import sha256_hex
-from eventserver_core.domain.keys import public_jwk
-from eventserver_core.domain.network_address import IPNetwork, NetworkAddress, refusal
-from eventserver_core.domain.relay import ENDED, MAY_BECOME, RelayState
+from eventserver_core.domain.keys import public_jwk, thumbprint
+from eventserver_core.domain.network_address import (
+    DEFAULT_PORT,
+    IPNetwork,
+    NetworkAddress,
+    refusal,
+)
+from eventserver_core.domain.relay import MAY_BECOME, STANDING, RelayState
 from eventserver_core.errors import (
     AddressNotAllowedError,
     ConflictError,
@@ -32,8 +38,7 @@ from eventserver_core.services.audit import AuditTrail
 _MAX_REGION = 64
 _MAX_NAMES = 15
 _MAX_REASON = 500
-_STANDING = frozenset(RelayState) - ENDED
-_EXPIRING_WITHIN = timedelta(days=7)
+_EXPIRING_WITHIN = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,13 @@ class RelayLimits:
         allowed_networks: where they may be besides the public Internet.
         max_provisioned: how many may have a machine.
         provisioning_timeout: how long a launched one may take to enrol.
+        own_host: the server's own name, which no relay may have; empty where nobody said.
     """
 
     allowed_networks: Sequence[IPNetwork]
     max_provisioned: int
     provisioning_timeout: timedelta
+    own_host: str = ""
 
 
 class Relays:
@@ -89,7 +96,7 @@ class Relays:
         region: str,
         names: Sequence[str],
         by: Credentials,
-    ) -> RelayRecord:
+    ) -> tuple[RelayRecord, bool]:
         """Put a relay on record that runs already; it waits for approval.
 
         Args:
@@ -99,34 +106,46 @@ class Relays:
             names: further names and addresses for its TLS certificate.
             by: the admin.
 
+        Returns:
+            The relay, and whether it is new; the same one again changes nothing.
+
         Raises:
-            InvalidInputError: with every fault at once.
+            InvalidInputError: the address, a name, the key or the region can't be used.
             AddressNotAllowedError: it is at an address that must not be called.
-            ConflictError: there is a relay at this address.
+            ConflictError: another relay has this address, or one of these names.
         """
         address = self._read_address(network_address, "/networkAddress")
         if len(names) > _MAX_NAMES:
             fault = Fault("/names", f"more than {_MAX_NAMES}")
             raise InvalidInputError("the relay has too many names", [fault])
-        further = [
-            self._read_address(name, f"/names/{index}").host for index, name in enumerate(names)
-        ]
         relay = self._new(
             RelayState.PENDING,
             region,
             by,
             network_address=str(address),
-            names=tuple(further),
+            names=tuple(self._read_name(name, f"/names/{i}") for i, name in enumerate(names)),
             public_key=public_jwk(public_key),
         )
-        with self._audit.changing():
-            if self._relays.find_by_address(str(address), _STANDING) is not None:
-                raise ConflictError(f"there is a relay at {address} already")
+        with self._audit.changing(by):
+            for other in self._relays.in_states(STANDING):
+                if _is_same(other, relay):
+                    return other, False
+                if clash := hosts_of(other) & hosts_of(relay):
+                    raise ConflictError(
+                        f"relay {other.id}, which is {other.state}, has {', '.join(sorted(clash))} "
+                        "already"
+                    )
             self._relays.insert(relay)
             self._audit.record(
-                by, "relay_registered", relay.id, networkAddress=str(address), region=region
+                by,
+                "relay_registered",
+                relay.id,
+                networkAddress=str(address),
+                names=list(relay.names),
+                region=region,
+                thumbprint=thumbprint(relay.public_key or {}),
             )
-        return relay
+        return relay, True
 
     def provision(
         self, region: str, instance_type: str, idempotency_key: str | None, by: Credentials
@@ -144,7 +163,9 @@ class Relays:
             IdempotencyKeyReusedError: the key came with another request.
             QuotaExceededError: there are as many as there may be.
         """
-        key = sha256_hex(f"{by.subject} {idempotency_key}".encode()) if idempotency_key else None
+        key = None
+        if idempotency_key is not None:
+            key = sha256_hex(json.dumps([by.subject, idempotency_key]).encode())
         known = self._asked_before(key, region, instance_type)
         if known is not None:
             return known
@@ -161,7 +182,7 @@ class Relays:
             next_look_at=self._clock(),
             give_up_at=self._clock() + self._limits.provisioning_timeout,
         )
-        with self._audit.changing():
+        with self._audit.changing(by):
             # again, since the same request may have come in twice at once
             known = self._asked_before(key, region, instance_type)
             if known is not None:
@@ -207,11 +228,11 @@ class Relays:
         if reason is not None and (len(reason) > _MAX_REASON or not reason.isprintable()):
             fault = Fault("/reason", f"expected at most {_MAX_REASON} printable characters")
             raise InvalidInputError("the reason cannot be kept", [fault])
-        with self._audit.changing():
+        with self._audit.changing(by):
             relay = self.find(relay_id)
-            if relay.state is state:
+            if relay.state is state and reason in (None, relay.reason):
                 return relay
-            if relay.state not in MAY_BECOME.get(state, ()):
+            if relay.state is not state and relay.state not in MAY_BECOME.get(state, ()):
                 raise ConflictError(f"a relay that is {relay.state} cannot become {state}")
             self._relays.update(
                 relay_id, state=state, reason=reason, state_changed_at=self._clock()
@@ -226,7 +247,7 @@ class Relays:
         Doing it again changes nothing.
         """
         now = self._clock()
-        with self._audit.changing():
+        with self._audit.changing(by):
             relay = self.find(relay_id)
             if relay.state is RelayState.DECOMMISSIONED:
                 return
@@ -249,7 +270,7 @@ class Relays:
                 "total": sum(by_state.values()),
                 "byState": {state.value: by_state.get(state, 0) for state in RelayState},
                 "byRegion": self._relays.count_by("region"),
-                "certificatesExpiringWithin7Days": self._relays.count_expiring(
+                "certificatesExpiringWithin2Days": self._relays.count_expiring(
                     self._clock() + _EXPIRING_WITHIN
                 ),
             },
@@ -303,10 +324,35 @@ class Relays:
             raise InvalidInputError(
                 "the network address cannot be used", [Fault(where, str(ex))]
             ) from ex
+        if address.host == self._limits.own_host:
+            raise InvalidInputError(
+                "the network address cannot be used",
+                [Fault(where, "that is EventServer's own (server.public_url)")],
+            )
         if address.ip is not None:
             reason = refusal(address.ip, self._limits.allowed_networks)
             if reason is not None:
                 raise AddressNotAllowedError(
-                    f"{address.host} must not be called: {reason}", [Fault(where, reason)]
+                    f"{reason}; relays.allowed_networks may allow it", [Fault(where, reason)]
                 )
         return address
+
+    def _read_name(self, text: str, where: str) -> str:
+        address = self._read_address(text, where)
+        if address.port != DEFAULT_PORT:
+            fault = Fault(where, "a name has no port")
+            raise InvalidInputError("the name cannot be used", [fault])
+        return address.host
+
+
+def hosts_of(relay: RelayRecord) -> set[str]:
+    """Return the names and addresses that a relay's TLS certificate may have."""
+    hosts = set(relay.names)
+    if relay.network_address is not None:
+        hosts.add(NetworkAddress.parse(relay.network_address).host)
+    return hosts
+
+
+def _is_same(known: RelayRecord, sent: RelayRecord) -> bool:
+    members = ("network_address", "region", "names", "public_key")
+    return all(getattr(known, name) == getattr(sent, name) for name in members)

@@ -20,6 +20,7 @@ from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_address
 from typing import Any, cast
 
+from eventserver_core.backends.tracing import outgoing_headers
 from eventserver_core.domain.network_address import IPAddress, IPNetwork, NetworkAddress, refusal
 from eventserver_core.errors import AddressNotAllowedError
 
@@ -136,7 +137,9 @@ def get(
             stream = _TlsStream(connection, context, address.host, deadline)
             stream.send(
                 f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: EventServer\r\n"
-                "Accept: application/json\r\nConnection: close\r\n\r\n".encode("ascii")
+                f"Accept: application/json\r\nConnection: close\r\n{_trace_headers()}\r\n".encode(
+                    "ascii"
+                )
             )
             # all that it asks of a socket is a file to read from
             response = HTTPResponse(cast("socket.socket", stream), method="GET")
@@ -157,6 +160,10 @@ def get(
         except (HTTPException, ValueError) as ex:
             raise CallFailedError("its answer is not HTTP", called) from ex
         return Answer(called, response.status, body, time.monotonic() - started)
+
+
+def _trace_headers() -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in outgoing_headers().items())
 
 
 def _resolve(address: NetworkAddress, deadline: Deadline) -> list[IPAddress]:

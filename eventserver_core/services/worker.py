@@ -13,6 +13,7 @@ from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
 from eventserver_core.errors import BackendUnavailableError, EventServerError, LeaseLostError
 from eventserver_core.log import get_logger
+from eventserver_core.metrics.definitions import WORKER_HOLDS_LEASE, WORKER_ROUND_AT
 from eventserver_core.services.anchoring import AnchorBatches
 
 LEASE_NAME = "anchoring"
@@ -67,6 +68,7 @@ class Worker:
         """Work until told to stop; a database that is away is waited for."""
         _log.info("worker_started", worker=self.name)
         while not self._stopping.is_set():
+            WORKER_ROUND_AT.set(self._clock().timestamp())
             try:
                 busy = self.run_once()
             except LeaseLostError:
@@ -165,4 +167,5 @@ class Worker:
         if lease is not None and lease != self._held:
             _log.info("lease_acquired", worker=self.name, token=lease.token)
         self._held = lease
+        WORKER_HOLDS_LEASE.set(lease is not None)
         return lease

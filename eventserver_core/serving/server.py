@@ -18,13 +18,17 @@ from gunicorn.glogging import Logger
 from eventserver_core import log
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.log import get_logger
+from eventserver_core.metrics.log_events import count_log_events
+from eventserver_core.metrics.processes import announce
 from eventserver_core.sections import LoggingSettings, ServerSettings
+from eventserver_core.serving import counting
 from eventserver_core.serving.draining import Draining
 from eventserver_core.serving.worker import STOP_SIGNALS, DeadlineThreadWorker
 from eventserver_core.settings import Settings
 from eventserver_core.wiring import Configuration, Services
 
 _MAX_HEADER_SIZE = 16 * 1024
+_MAX_REQUEST_LINE = 4094
 _MAX_HEADERS = 64
 _KEEP_ALIVE_SECONDS = 30
 _RESTART_PAUSE = 1.0
@@ -63,12 +67,15 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_class": worker_class,
             "graceful_timeout": int(server.graceful_timeout),
             "keepalive": _KEEP_ALIVE_SECONDS,
+            "limit_request_line": _MAX_REQUEST_LINE,
             "limit_request_fields": _MAX_HEADERS,
             "limit_request_field_size": _MAX_HEADER_SIZE,
             "logger_class": _RootLogger,
             "proc_name": "eventserver",
             "control_socket_disable": True,
             "when_ready": _announce,
+            "post_fork": _begin_counting,
+            "child_exit": _end_counting,
         }.items():
             self.cfg.set(name, value)
 
@@ -130,6 +137,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         ended = self._anchoring is None or self._anchoring.poll() is not None
         if ended and time.monotonic() - self._started_at >= _RESTART_PAUSE:
             if self._anchoring is not None:
+                counting.forget(self._anchoring.pid)
                 _log.error("anchoring_worker_ended", next_step="it is started again")
             self._started_at = time.monotonic()
             self._anchoring = subprocess.Popen(self._worker_command)  # noqa: S603 - our own
@@ -202,13 +210,24 @@ def configure_logging(configuration: Configuration) -> None:
     """Set logging up as the settings have it."""
     section = configuration.settings[LoggingSettings]
     log.configure(section.level, section.format_in(configuration.settings))
+    count_log_events()
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _begin_counting(_arbiter: Any, _worker: Any) -> None:
+    counting.reserve_or_warn()
+    announce("api")
+
+
+def _end_counting(_arbiter: Any, worker: Any) -> None:
+    counting.forget(worker.pid)
+
+
 def _announce(arbiter: Any) -> None:
+    announce("master")
     for listener in arbiter.LISTENERS:
         host, port = listener.getsockname()[:2]
         _log.info("server_started", address=f"http://{_bracketed(host)}:{port}")

@@ -29,6 +29,8 @@ from typing import Any, ClassVar
 from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_RECEIVED_BYTES, HTTP_REQUESTS
+
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
     (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -73,6 +75,11 @@ class DeadlineSocket(socket.socket):
         self._quietly = False
 
     def recv(self, size: int, flags: int = 0) -> bytes:
+        received = self._recv(size, flags)
+        HTTP_RECEIVED_BYTES.inc(len(received))
+        return received
+
+    def _recv(self, size: int, flags: int) -> bytes:
         if self.gettimeout() is not None:
             return super().recv(size, flags)  # gunicorn has set a limit of its own
         remaining = self._deadline - time.monotonic()
@@ -256,11 +263,15 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
             "code": "malformed_request" if malformed else "internal_error",
             "requestId": request_id,
         }
+        HTTP_REQUESTS.labels("other", "unknown", str(status.value)).inc()
+        HTTP_PROBLEMS.labels(problem["code"]).inc()
         content = json.dumps(problem).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Connection: close\r\n"
             "Content-Type: application/problem+json\r\n"
+            "Cache-Control: no-store\r\n"
+            "X-Content-Type-Options: nosniff\r\n"
             f"X-Request-ID: {request_id}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )

@@ -14,7 +14,8 @@ PREFIX = "EVENTSERVER__"
 ENVIRONMENT_VARIABLE = "EVENTSERVER_ENVIRONMENT"
 DIRECTORY_VARIABLE = "EVENTSERVER_CONFIG_DIR"
 
-_SUFFIXES = (".toml", ".yaml", ".yml")
+SUFFIXES = (".toml", ".yaml", ".yml")
+"""What settings' files end with."""
 
 
 class FileLayer:
@@ -71,7 +72,7 @@ def variable_name(section: str, key: str) -> str:
 
 def read_file(directory: Path, stem: str, faults: list[str]) -> FileLayer | None:
     """Read ``<stem>.toml`` or ``<stem>.yaml``, if it is there; what is wrong joins ``faults``."""
-    candidates = [directory / f"{stem}{suffix}" for suffix in _SUFFIXES]
+    candidates = [directory / f"{stem}{suffix}" for suffix in SUFFIXES]
     found = [path for path in candidates if path.is_file()]
     if not found:
         return None

@@ -128,6 +128,11 @@ def parse_optional_count(text: str) -> int | None:
     return parse_count(text) if text else None
 
 
+def parse_optional_seconds(text: str) -> float | None:
+    """Read a positive number of seconds, or nothing."""
+    return parse_seconds(text) if text else None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rate:
     """So many calls in so many seconds."""

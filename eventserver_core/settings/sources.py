@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from eventserver_core.errors import ConfigurationError
 from eventserver_core.settings.layers import (
     DIRECTORY_VARIABLE,
     ENVIRONMENT_VARIABLE,
+    SUFFIXES,
     FileLayer,
     VariableLayer,
     read_file,
@@ -45,14 +47,26 @@ _S = TypeVar("_S", bound=Section)
 
 
 class Settings:
-    """All settings, read and checked. ``settings[ServerSettings].port`` is typed."""
+    """All settings, read and checked. ``settings[ServerSettings].port`` is typed.
+
+    Attributes:
+        origins: where each value came from.
+        warnings: what is no fault, and probably not meant.
+    """
 
     def __init__(
-        self, environment: str, sections: Mapping[type[Section], Section], origins: Sequence[Origin]
+        self,
+        environment: str,
+        sections: Mapping[type[Section], Section],
+        origins: Sequence[Origin],
+        warnings: Sequence[str] = (),
+        at_fault: Iterable[type[Section]] = (),
     ) -> None:
         self.environment = environment
         self._sections = dict(sections)
         self.origins = list(origins)
+        self.warnings = list(warnings)
+        self._at_fault = frozenset(at_fault)
 
     @property
     def is_production(self) -> bool:
@@ -60,6 +74,9 @@ class Settings:
         return self.environment == PRODUCTION
 
     def __getitem__(self, section: type[_S]) -> _S:
+        if section in self._at_fault:
+            # whoever surveys faults has told what is wrong with it
+            raise ConfigurationError([])
         found = self._sections[section]
         assert isinstance(found, section)  # noqa: S101 - tells the type checker what load() made
         return found
@@ -94,12 +111,30 @@ class Sources:
             for stem in stems
             if (layer := read_file(directory, stem, self.faults)) is not None
         ]
+        self.warnings = list(_unread_environment(self.environment, directory))
 
     def load(self, sections: Iterable[type[Section]]) -> Settings:
         """Read and check every section.
 
         Raises:
             ConfigurationError: with every fault, of all layers.
+        """
+        settings, faults = self.survey(sections)
+        if faults:
+            raise ConfigurationError(faults)
+        return settings
+
+    def survey(
+        self, sections: Iterable[type[Section]], *, others: bool = False
+    ) -> tuple[Settings, list[str]]:
+        """Read and check every section, and return what could be made, with every fault.
+
+        A section at fault is not in the settings: who asks for it gets a ``ConfigurationError``
+        that tells nothing twice.
+
+        Args:
+            sections: what to read.
+            others: whether there may be more sections than these.
         """
         wanted: dict[str, type[Section]] = {}
         faults = list(self.faults)
@@ -109,7 +144,7 @@ class Sources:
                     f"{section.__module__} brings the section {section.name}, which "
                     f"{wanted[section.name].__module__} has already"
                 )
-        faults += self._unknown(wanted.values(), others=False)
+        faults += self._unknown(wanted.values(), others=others)
         made: dict[type[Section], Section] = {}
         origins: list[Origin] = []
         for section in wanted.values():
@@ -120,9 +155,8 @@ class Sources:
                 origins.append(origin)
             if all(value is not _MISSING for value in values.values()):
                 made[section] = section(**values)
-        if faults:
-            raise ConfigurationError(faults)
-        return Settings(self.environment, made, origins)
+        at_fault = set(wanted.values()) - set(made)
+        return Settings(self.environment, made, origins, self.warnings, at_fault), faults
 
     def peek(self, section: type[_S]) -> _S:
         """Read one section ahead of the others, whatever is wrong.
@@ -189,3 +223,18 @@ class Sources:
     def _unknown(self, sections: Iterable[type[Section]], *, others: bool) -> Iterable[str]:
         known = {section.name: [spec.key for spec in section.options()] for section in sections}
         return unknown_names(self._files, self._environ, known, others=others)
+
+
+def _unread_environment(environment: str, directory: Path) -> Iterator[str]:
+    """Warn of a name that changes nothing, and was probably to be ``production``."""
+    stems = sorted(path.stem for path in directory.glob("*") if path.suffix in SUFFIXES)
+    known = [DEVELOPMENT, PRODUCTION, *(stem for stem in stems if stem != "default")]
+    if environment not in known and _ENVIRONMENT_NAME.match(environment):
+        # "prod" is near to production for people, and not for difflib
+        near = [name for name in known if name.startswith(environment)]
+        near = near or difflib.get_close_matches(environment, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        yield (
+            f"{ENVIRONMENT_VARIABLE}: {environment} has no file of its own in {directory}, and "
+            f"only {PRODUCTION} refuses weak and missing secrets{meant}"
+        )

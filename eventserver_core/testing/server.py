@@ -41,6 +41,7 @@ class EventServerProcess:
         directory: where it runs; its data directory is ``data`` in there unless set otherwise.
         settings: environment variables on top of this process's own.
         ready_event: the log event that says that it is up.
+        python: the interpreter, of another environment than this one's, say.
 
     Attributes:
         lines: what it wrote to its standard error, of all its lives.
@@ -53,10 +54,12 @@ class EventServerProcess:
         directory: Path,
         settings: Mapping[str, str] | None = None,
         ready_event: str = "server_started",
+        python: str | Path = sys.executable,
     ) -> None:
         self._arguments = arguments
         self._directory = directory
         self._ready_event = ready_event
+        self._python = str(python)
         self._environ = clean_environ() | {
             "EVENTSERVER__SERVER__HOST": "127.0.0.1",
             "EVENTSERVER__SERVER__PORT": "0",
@@ -93,7 +96,7 @@ class EventServerProcess:
         """Start the process without waiting for it."""
         self._arrived = queue.SimpleQueue()  # the old one may still get an earlier life's end
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "eventserver_core", *self._arguments],
+            [self._python, "-m", "eventserver_core", *self._arguments],
             cwd=self._directory,
             env=self._environ,
             stderr=subprocess.PIPE,

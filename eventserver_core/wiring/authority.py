@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventserver_core.domain import instant
 from eventserver_core.errors import ConfigurationError
-from eventserver_core.pki.authority import CertificateAuthority, create_authority
+from eventserver_core.pki.authority import CertificateAuthority, create_authority, renew_issuing
 from eventserver_core.pki.loading import load_root
 from eventserver_core.sections import CaSettings, ServerSettings
 from eventserver_core.settings import DEVELOPMENT, Settings
@@ -34,6 +34,15 @@ def make_authority(settings: Settings, name: str) -> None:
     if not settings[CaSettings].passphrase and settings.environment == DEVELOPMENT:
         _keep_passphrase(settings)
     create_authority(authority_directory(settings), _passphrase(settings), name, instant.now())
+
+
+def renew_authority(settings: Settings) -> None:
+    """Make another issuing certificate, by the root's key.
+
+    Raises:
+        ConfigurationError: the root's key is not there, or something can't be used.
+    """
+    renew_issuing(authority_directory(settings), _passphrase(settings), instant.now())
 
 
 def load_authority(settings: Settings) -> CertificateAuthority:

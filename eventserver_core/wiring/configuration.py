@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from eventserver_core.sections import (
     ServerSettings,
 )
 from eventserver_core.settings import Settings, Sources
+
+_SQLITE_FILE = "eventserver.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,17 @@ def load_configuration(
     except ConfigurationError as ex:
         # the rest is checked all the same; only what the missing plugins bring can't be known
         raise ConfigurationError([*ex.faults, *sources.faults_of(CORE_SECTIONS)]) from ex
-    return Configuration(sources.load([*CORE_SECTIONS, *plugins.sections()]), plugins)
+    settings = sources.load([*CORE_SECTIONS, *plugins.sections()])
+    if faults := cross_faults(settings):
+        raise ConfigurationError(faults)
+    return Configuration(settings, plugins)
+
+
+def cross_faults(settings: Settings) -> list[str]:
+    """Return what is wrong with settings only in view of each other."""
+    if settings.is_production and settings[ServerSettings].public_url.startswith("http:"):
+        return ["server.public_url: expected https in production; relays send their tokens there"]
+    return []
 
 
 def open_database(settings: Settings) -> Database:
@@ -51,14 +64,14 @@ def open_database(settings: Settings) -> Database:
     data_dir = settings[ServerSettings].data_dir
     if not section.url:
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as ex:
             raise ConfigurationError(
                 f"server.data_dir: {data_dir} cannot be made: {ex.strerror}"
             ) from ex
     return Database(
         section.url,
-        data_dir.resolve() / "eventserver.sqlite3",
+        data_dir.resolve() / _SQLITE_FILE,
         max_connections=section.max_connections,
         timeout=section.connection_timeout,
     )
@@ -70,7 +83,10 @@ def prepare_schema(database: Database) -> None:
     Raises:
         ConfigurationError: another database's schema is behind.
     """
-    if database.is_sqlite:
+    if database.path is not None:
+        # made here with its mode: who sent what is nobody else's to read
+        with suppress(OSError):
+            database.path.touch(mode=0o600)
         Migrations(database).up()
     elif pending := pending_migrations(database):
         raise ConfigurationError(pending)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from urllib.parse import urlsplit
 
 from eventserver_core.backends.provisioning import ProvisioningBackend
 from eventserver_core.db.admins import AdminRepository
@@ -13,9 +14,11 @@ from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.enrollment import EnrollmentRepository
+from eventserver_core.db.events import EventRepository
 from eventserver_core.db.labels import LabelRepository
 from eventserver_core.db.relays import RelayRepository
 from eventserver_core.domain import instant
+from eventserver_core.domain.audit import SERVER_SUBJECT
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_core.http.network import NetworkServices
 from eventserver_core.pki.authority import CertificateAuthority
@@ -23,7 +26,10 @@ from eventserver_core.sections import CaSettings, RelaySettings, SecuritySetting
 from eventserver_core.services.admins import Admins
 from eventserver_core.services.audit import AuditTrail
 from eventserver_core.services.enrollment import EnrollmentLimits, Enrollments, Invitations
-from eventserver_core.services.identity import Identities
+from eventserver_core.services.identity import (
+    Identities,
+    require_standing,
+)
 from eventserver_core.services.labels import CheckLabels, Labels
 from eventserver_core.services.provisioning import FollowLimits, FollowRelays
 from eventserver_core.services.relay_health import CheckRelayHealth
@@ -39,6 +45,7 @@ class Network:
     Args:
         settings: the settings.
         database: where the rows are.
+        events: the events' rows.
         identities: returns what authenticates and issues certificates; a worker has no key for it.
         provisioning: returns the backend that launches machines.
     """
@@ -47,6 +54,7 @@ class Network:
         self,
         settings: Settings,
         database: Database,
+        events: EventRepository,
         identities: Callable[[], Identities],
         provisioning: Callable[[], ProvisioningBackend],
     ) -> None:
@@ -58,7 +66,12 @@ class Network:
         self._relays = RelayRepository(database)
         self._enrollment = EnrollmentRepository(database)
         self.audit_entries = AuditRepository(database)
-        self.audit = AuditTrail(self.audit_entries, instant.now)
+        self.audit = AuditTrail(
+            self.audit_entries,
+            instant.now,
+            lambda: events.submitted_by(SERVER_SUBJECT),
+            partial(require_standing, CertificateRepository(database)),
+        )
 
     @cached_property
     def admins(self) -> Admins:
@@ -87,6 +100,7 @@ class Network:
                 section.allowed_networks,
                 section.max_provisioned,
                 timedelta(seconds=section.provisioning_timeout),
+                urlsplit(self._settings[ServerSettings].public_url).hostname or "",
             ),
             instant.now,
         )
@@ -137,6 +151,13 @@ class Network:
             return None
         return CheckLabels(LabelRepository(self._database), instant.now)
 
+    @cached_property
+    def _check_health(self) -> CheckRelayHealth:
+        section = self._section
+        return CheckRelayHealth(
+            section.allowed_networks, self._root_pem_or_none, section.health_timeout
+        )
+
     def authority(self) -> CertificateAuthority:
         """Return the certificate authority.
 
@@ -160,6 +181,7 @@ class Network:
             self._relays,
             self.invitations,
             self.audit,
+            self._check_health.check,
             FollowLimits(
                 timedelta(seconds=section.follow_interval),
                 timedelta(seconds=section.sweep_after),
@@ -177,14 +199,14 @@ class Network:
             relays=self.relays,
             invitations=self.invitations,
             enrollments=self.enrollments,
-            check_health=CheckRelayHealth(
-                self._section.allowed_networks,
-                self._root_pem_or_none,
-                self._section.health_timeout,
-            ),
+            check_health=self._check_health,
             revocation=self.revocation,
             authority=PublishAuthority(
-                self.authority, self._enrollment, timedelta(hours=hours), instant.now
+                self.authority,
+                self._enrollment,
+                timedelta(hours=hours),
+                lambda: self.audit_entries.head().sequence,
+                instant.now,
             ),
             labels=self.labels,
         )

@@ -24,11 +24,13 @@ from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_core.http.app import HttpOptions, create_app
 from eventserver_core.http.middleware.limit_rate import RateLimits
 from eventserver_core.log import get_logger
+from eventserver_core.metrics.scrape import Scrape
 from eventserver_core.plugins import PROTOCOLS
 from eventserver_core.sections import (
     AnchoringSettings,
     BlockchainSettings,
     PluginSettings,
+    RelaySettings,
     SecuritySettings,
     ServerSettings,
     StorageSettings,
@@ -40,10 +42,14 @@ from eventserver_core.services.evidence import EvidenceArchive
 from eventserver_core.services.health import Anchoring, CheckHealth
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents, IngestLimits
+from eventserver_core.services.measurements import MeasureAccount
+from eventserver_core.services.relay_worker import RelayWorker
 from eventserver_core.services.verification import Verifications
 from eventserver_core.services.worker import Worker
 from eventserver_core.wiring.configuration import Configuration, open_database, pending_migrations
+from eventserver_core.wiring.measuring import Measuring
 from eventserver_core.wiring.network import Network
+from eventserver_core.wiring.traces import record_traces
 
 _log = get_logger()
 
@@ -66,6 +72,7 @@ class Services:
         self.settings = configuration.settings
         self.plugins = configuration.plugins
         self.database = open_database(configuration.settings)
+        self.measuring = Measuring(self.settings, self.database, configuration.plugins.chosen)
         self.events = EventRepository(self.database)
         self.batches = BatchRepository(self.database)
         self.certificates = CertificateRepository(self.database)
@@ -106,7 +113,11 @@ class Services:
     def network(self) -> Network:
         """What runs the network of relays."""
         return Network(
-            self.settings, self.database, lambda: self.identities, lambda: self.provisioning
+            self.settings,
+            self.database,
+            self.events,
+            lambda: self.identities,
+            lambda: self.provisioning,
         )
 
     @cached_property
@@ -186,6 +197,8 @@ class Services:
         security = self.settings[SecuritySettings]
         max_age = timedelta(seconds=security.event_max_age) if security.event_max_age else None
         labels = self.network.check_labels
+        health = self.health()
+        record_traces()
         ingest = IngestEvents(
             self.storage,
             self.events,
@@ -199,9 +212,10 @@ class Services:
             verifications=self.verifications,
             archive=EvidenceArchive(self.storage, self.verifications),
             network=self.network.services(),
-            health=self.health(),
+            health=health,
             readiness=self.readiness(),
             draining=draining,
+            scrape=self.measuring.scrape(health, self.network.authority),
             limiter=self.limiter,
             options=HttpOptions(
                 max_json_size=server.max_json_size,
@@ -260,6 +274,8 @@ class Services:
         checkpoint = CheckpointAudit(
             self.network.audit_entries, self._own_ingest, max_age, instant.now
         )
+        account = MeasureAccount(self.chain, instant.now)
+        record_traces()
         return Worker(
             anchoring,
             leases,
@@ -269,9 +285,24 @@ class Services:
             instant.now,
             duties={
                 "checkpoint_audit": lambda _still_mine: checkpoint.run(),
-                "follow_relays": self.network.follow_relays().run,
+                "measure_account": lambda _still_mine: account.run(),
             },
         )
+
+    def relay_worker(self, name: str) -> RelayWorker:
+        """Return what follows launched relays beside a worker of this name."""
+        return RelayWorker(
+            self.network.follow_relays(),
+            LeaseRepository(self.database),
+            name,
+            self.settings[RelaySettings].follow_interval,
+            timedelta(seconds=self.settings[AnchoringSettings].lease_duration),
+            instant.now,
+        )
+
+    def worker_scrape(self) -> Scrape:
+        """Return what answers who scrapes a worker."""
+        return self.measuring.scrape()
 
     def _own_ingest(self) -> IngestEvents:
         """Return what takes the server's own events: whatever they say, however late."""
@@ -280,7 +311,9 @@ class Services:
         return IngestEvents(self.storage, self.events, limits, instant.now)
 
     def _backend(self, role: str) -> Any:
-        return self._guarded(role, self._bare(role), self.settings[PluginSettings].time_limit)
+        return self._guarded(
+            role, self._bare(role), self.settings[PluginSettings].time_limit_of(role)
+        )
 
     def _bare(self, role: str) -> Any:
         if role not in self._backends:

@@ -6,8 +6,11 @@ import json
 import stat
 from pathlib import Path
 
+import falcon.testing
 import pytest
 from joserfc.jwk import ECKey
+
+from eventserver_core.wiring import Services, load_configuration
 
 from .conftest import Run
 
@@ -105,3 +108,42 @@ def test_the_last_admin_and_nobody_are_not_withdrawn(run: Run) -> None:
     assert (result.exit_code, "last_admin" in result.output) == (1, True)
     result = run("admin", "withdraw", "nobody")
     assert (result.exit_code, "not_found" in result.output) == (1, True)
+
+
+def test_what_admins_sign_is_taken(run: Run) -> None:
+    """From the key pair to the second admin's certificate, by the printed bodies alone."""
+    alice = bootstrap(run, "--public-key", keygen(run))
+    bob_key = keygen(run, "bob.pem")
+    printed = run(
+        *("admin", "authorize", "--key", "alice.pem", "--admin-id", alice["adminId"]),
+        *("--name", "bob", "--public-key", bob_key),
+    )
+    services = Services(load_configuration())
+    client = falcon.testing.TestClient(services.application())
+    headers = {"Authorization": f"Bearer {alice['certificate']}"}
+    made = client.simulate_post("/api/v1/admins", headers=headers, json=json.loads(printed.stdout))
+    assert made.status_code == 201, made.text
+    bob = made.json["adminId"]
+    asserted = run("admin", "assert", "--key", "bob.pem", "--admin-id", bob)
+    issued = client.simulate_post(
+        f"/api/v1/admins/{bob}/certificate", json=json.loads(asserted.stdout)
+    )
+    assert issued.status_code == 201, issued.text
+    shown = json.loads(run("certificate", "show", issued.json["certificate"]).stdout)
+    assert (shown["subject"], shown["role"]) == (bob, "admin")
+    services.database.close()
+
+
+@pytest.mark.parametrize("content", ["", "no key", "{}"])
+def test_what_is_no_private_key_signs_nothing(run: Run, content: str) -> None:
+    Path("key.pem").write_text(content)
+    result = run("admin", "assert", "--key", "key.pem", "--admin-id", "me")
+    assert result.exit_code == 1
+    assert "admin keygen" in result.output
+
+
+def test_a_private_key_where_a_public_one_is_wanted_is_told(run: Run) -> None:
+    keygen(run)
+    result = run("admin", "bootstrap", "--name", "alice", "--public-key", "alice.pem")
+    assert result.exit_code == 1
+    assert "alice.pem.jwk" in result.output

@@ -73,3 +73,18 @@ def test_a_directory_that_cannot_be_made_is_told(run: Run, directory: str) -> No
     result = run("ca", "init", EVENTSERVER__CA__DIRECTORY=directory)
     assert result.exit_code == 78
     assert directory in result.stderr
+
+
+def test_another_issuing_certificate_by_the_same_root(run: Run) -> None:
+    run("ca", "init")
+    before = json.loads(run("ca", "show", "--json").stdout)
+    result = run("ca", "renew")
+    assert result.exit_code == 0, result.output
+    assert "root.key" in result.stderr
+    after = json.loads(run("ca", "show", "--json").stdout)
+    assert after["rootSha256"] == before["rootSha256"]
+    entry = json.loads(run("audit", "show", "--json").stdout.splitlines()[-1])
+    assert (entry["action"], entry["target"]) == ("authority_renewed", after["rootSha256"])
+    Path("data/ca/root.key").unlink()
+    result = run("ca", "renew")
+    assert (result.exit_code, "bring the root's key back" in result.stderr) == (78, True)

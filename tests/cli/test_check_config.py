@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventserver_core.testing.parts import PostgreSQL
+from eventserver_core.testing.parts import Anvil, PostgreSQL
 
 from .conftest import Run
 
@@ -78,14 +78,16 @@ def test_the_flag_does_what_the_command_does(run: Run) -> None:
     assert run("--check-config", EVENTSERVER__SERVER__PORT="x").exit_code == 78
 
 
+FAULTY = {
+    "EVENTSERVER__SERVER__PORT": "x",
+    "EVENTSERVER__SERVER__PROT": "1",
+    "EVENTSERVER__PLUGINS__CHAIN": "nonesuch",
+}
+
+
 def test_faults_are_told_all_at_once_and_nothing_else_happens(run: Run, home: Path) -> None:
-    environ = {
-        "EVENTSERVER__SERVER__PORT": "x",
-        "EVENTSERVER__SERVER__PROT": "1",
-        "EVENTSERVER__PLUGINS__CHAIN": "nonesuch",
-    }
-    for arguments in (("check-config",), ("check-config", "--json"), ("--check-config",)):
-        result = run(*arguments, **environ)
+    for arguments in (("check-config",), ("--check-config",)):
+        result = run(*arguments, **FAULTY)
         assert result.exit_code == 78
         assert result.stdout == ""
         lines = result.stderr.splitlines()
@@ -94,6 +96,172 @@ def test_faults_are_told_all_at_once_and_nothing_else_happens(run: Run, home: Pa
         for said in ("plugins.chain = nonesuch", "server.port (from", "server.prot"):
             assert any(line.startswith("  - ") and said in line for line in lines)
     assert list(home.iterdir()) == []
+
+
+def test_faults_are_told_in_json_too(run: Run, home: Path) -> None:
+    result = run("check-config", "--json", **FAULTY)
+    assert result.exit_code == 78
+    found = json.loads(result.stdout)
+    assert len(found["faults"]) == 3
+    assert found["backends"] == []
+    assert settings_of(result.stdout)["server.port"]["source"] == "EVENTSERVER__SERVER__PORT"
+    assert settings_of(result.stdout)["server.workers"]["value"] == "4"
+    assert list(home.iterdir()) == []
+
+
+def test_what_the_parts_find_wrong_is_told_together_with_the_rest(run: Run) -> None:
+    result = run(
+        "check-config",
+        "--json",
+        EVENTSERVER_ENVIRONMENT="production",
+        DATABASE_URL="mysql://somewhere",
+        EVENTSERVER__PLUGINS__STORAGE="s3",
+        EVENTSERVER__S3__KEY_FILE="/nonesuch",
+        EVENTSERVER__PLUGINS__RATELIMIT="redis",
+        EVENTSERVER__REDIS__URL="not-an-address",
+        EVENTSERVER__LOGGING__LEVEL="loud",
+    )
+    assert result.exit_code == 78
+    faults = json.loads(result.stdout)["faults"]
+    for said in ("JWT_SECRET", "database.url", "redis.url", "logging.level", "s3"):
+        assert [fault for fault in faults if said in fault], said
+    assert len(set(faults)) == len(faults)
+
+
+def test_what_keeps_a_server_from_starting_is_told_here_too(run: Run) -> None:
+    environ = {
+        "EVENTSERVER_ENVIRONMENT": "production",
+        "JWT_SECRET": CANARY,
+        "EVENTSERVER__SERVER__PUBLIC_URL": "http://events.example.org",
+    }
+    result = run("check-config", "--json", **environ)
+    assert result.exit_code == 78
+    assert "server.public_url" in json.loads(result.stdout)["faults"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("prod", "production"), ("prodution", "production"), ("stagin", "staging"), ("qa", None)],
+)
+def test_an_environment_that_changes_nothing_is_doubted(
+    run: Run, home: Path, name: str, meant: str | None
+) -> None:
+    (home / "config").mkdir()
+    (home / "config" / "staging.toml").write_text("[server]\nport = 4000\n")
+    environ = {"EVENTSERVER_ENVIRONMENT": name, "JWT_SECRET": CANARY}
+    (warning,) = json.loads(run("check-config", "--json", **environ).stdout)["warnings"]
+    assert warning.startswith(f"EVENTSERVER_ENVIRONMENT: {name} has no file of its own in config")
+    assert warning.endswith(f"did you mean {meant}?" if meant else "missing secrets")
+    told = run("check-config", **environ)
+    assert f"warning: {warning}" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["development", "production", "staging"])
+def test_an_environment_that_means_something_is_not_doubted(
+    run: Run, home: Path, name: str
+) -> None:
+    (home / "config").mkdir()
+    (home / "config" / "staging.yaml").write_text("server: {port: 4000}\n")
+    environ = {"EVENTSERVER_ENVIRONMENT": name, "JWT_SECRET": CANARY}
+    assert json.loads(run("check-config", "--json", **environ).stdout)["warnings"] == []
+
+
+def test_a_bucket_beside_a_file_of_rows_is_doubted_in_production(run: Run) -> None:
+    environ = {
+        "EVENTSERVER_ENVIRONMENT": "production",
+        "JWT_SECRET": CANARY,
+        "EVENTSERVER__PLUGINS__STORAGE": "s3",
+        "EVENTSERVER__STORAGE__ENDPOINT": "http://127.0.0.1:9",
+        "EVENTSERVER__S3__ACCESS_KEY": "wCN5iP0mQ1sV",
+        "EVENTSERVER__S3__SECRET_KEY": "Zq8vTb3LwXk2Rj6NyHc9MfPd",
+    }
+    (warning,) = json.loads(run("check-config", "--json", **environ).stdout)["warnings"]
+    assert warning.startswith("database.url: not set")
+    with_rows = environ | {"DATABASE_URL": "postgresql://a@127.0.0.1:9/b"}
+    assert json.loads(run("check-config", "--json", **with_rows).stdout)["warnings"] == []
+
+
+def test_a_worker_needs_no_signing_key_and_migrations_need_the_database_only(run: Run) -> None:
+    production = {"EVENTSERVER_ENVIRONMENT": "production"}
+    assert run("check-config", **production).exit_code == 78
+    for process, names in (
+        ("worker", {"database", "storage", "blockchain", "provisioning"}),
+        ("migrate", {"database"}),
+    ):
+        result = run("check-config", "--for", process, "--json", **production)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert {backend["name"] for backend in found["backends"]} == names
+        assert all(backend["reachable"] for backend in found["backends"])
+
+
+def test_a_worker_needs_its_accounts_key(run: Run, anvil: Anvil) -> None:
+    environ = {
+        "EVENTSERVER__PLUGINS__CHAIN": "evm",
+        "BLOCKCHAIN_RPC_URL": anvil.url,
+        "EVENTSERVER__BLOCKCHAIN__CHAIN_ID": str(anvil.chain_id),
+    }
+    assert run("check-config", "--for", "api", **environ).exit_code == 0
+    result = run("check-config", "--for", "worker", **environ)
+    assert result.exit_code == 78
+    assert "blockchain.account_key" in result.stderr
+
+
+def test_the_certificate_authority_is_told_in_one_line(run: Run, home: Path) -> None:
+    found = json.loads(run("check-config", "--json").stdout)["certificateAuthority"]
+    assert (found["state"], found["endsAt"]) == ("none", None)
+    assert "eventserver ca init" in found["detail"]
+    passphrase = {"EVENTSERVER__CA__PASSPHRASE": CANARY}
+    assert run("ca", "init", **passphrase).exit_code == 0
+    told = run("check-config", **passphrase)
+    (line,) = [x for x in told.stdout.splitlines() if x.startswith("certificate authority:")]
+    found = json.loads(run("check-config", "--json", **passphrase).stdout)["certificateAuthority"]
+    assert found["state"] == "usable"
+    assert line == f"certificate authority: ends at {found['endsAt']}"
+    other = json.loads(run("check-config", "--json", EVENTSERVER__CA__PASSPHRASE="no").stdout)
+    assert other["certificateAuthority"]["state"] == "unusable"
+    assert "cannot be decrypted" in other["certificateAuthority"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "said"),
+    [
+        ("database", {"DATABASE_URL": "postgresql://a:b@127.0.0.1:9/c"}, "refused"),
+        (
+            "storage",
+            {
+                "EVENTSERVER__PLUGINS__STORAGE": "s3",
+                "EVENTSERVER__STORAGE__ENDPOINT": "http://127.0.0.1:9",
+                "EVENTSERVER__S3__ACCESS_KEY": "a",
+                "EVENTSERVER__S3__SECRET_KEY": "b",
+            },
+            "storage.endpoint",
+        ),
+        (
+            "blockchain",
+            {"EVENTSERVER__PLUGINS__CHAIN": "evm", "BLOCKCHAIN_RPC_URL": "http://127.0.0.1:9"},
+            "is its address right",
+        ),
+        (
+            "ratelimit",
+            {
+                "EVENTSERVER__PLUGINS__RATELIMIT": "redis",
+                "EVENTSERVER__REDIS__URL": "redis://127.0.0.1:9",
+            },
+            "redis.url",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_one_line_that_says_what_to_try(
+    run: Run, name: str, environ: dict[str, str], said: str
+) -> None:
+    result = run("check-config", "--json", **environ)
+    assert result.exit_code == 1
+    answers = {b["name"]: b for b in json.loads(result.stdout)["backends"]}
+    assert [n for n, b in answers.items() if not b["reachable"]] == [name]
+    detail = answers[name]["detail"]
+    assert said in detail, detail
+    assert "\n" not in detail
 
 
 def test_a_backend_that_finds_its_settings_wrong_is_a_fault_of_the_settings(run: Run) -> None:

@@ -101,6 +101,7 @@ def fill_network(database: Database) -> None:
     enrollment, entries = EnrollmentRepository(database), AuditRepository(database)
     AdminRepository(database).insert(new_admin())
     RelayRepository(database).insert(new_relay())
+    RelayRepository(database).unclaimed(["m-1"], NOW)
     enrollment.add_token(DIGEST, relay_id(0), NOW)
     enrollment.add_certificate(new_certificate())
     append(entries)

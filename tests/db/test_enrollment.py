@@ -59,9 +59,9 @@ class TestTokens:
         for seconds in (5, 6):
             enrollment.add_token(f"ends at {seconds}", relay_id(0), soon(seconds))
         enrollment.use_tokens(relay_id(0), soon(1))
-        enrollment.forget_tokens(soon(5))
+        enrollment.forget(soon(5))
         assert enrollment.find_token("ends at 5") is not None
-        enrollment.forget_tokens(soon(5.001))
+        enrollment.forget(soon(5.001))
         assert enrollment.find_token("ends at 5") is None
         assert enrollment.find_token("ends at 6") is not None
 
@@ -132,3 +132,23 @@ class TestCertificates:
         found = enrollment.find_certificate("0a")
         assert found is not None
         assert found.revoked_at == later[results.index(True)]
+
+    def test_what_has_ended_is_forgotten_and_no_sooner(
+        self, enrollment: EnrollmentRepository, soon: Moment
+    ) -> None:
+        enrollment.add_certificate(new_certificate("01", not_after=soon(5)))
+        enrollment.add_certificate(new_certificate("02", not_after=soon(6)))
+        enrollment.forget(soon(5))
+        assert enrollment.find_certificate("01") is not None
+        enrollment.forget(soon(5.001))
+        assert enrollment.find_certificate("01") is None
+        assert enrollment.find_certificate("02") is not None
+
+    def test_those_that_have_not_ended_are_known(
+        self, enrollment: EnrollmentRepository, soon: Moment
+    ) -> None:
+        enrollment.add_certificate(new_certificate("01", not_after=soon(5)))
+        enrollment.add_certificate(new_certificate("02", not_after=soon(7)))
+        enrollment.add_certificate(new_certificate("03", relay_id=relay_id(9)))
+        assert enrollment.live_of(relay_id(0), soon(4)) == [soon(5), soon(7)]
+        assert enrollment.live_of(relay_id(0), soon(5)) == [soon(7)]

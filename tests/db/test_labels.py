@@ -45,7 +45,7 @@ def repository(database: Database) -> LabelRepository:
 
 @pytest.fixture
 def trail(database: Database, clock: ManualClock) -> AuditTrail:
-    return AuditTrail(AuditRepository(database), clock.now)
+    return AuditTrail(AuditRepository(database), clock.now, tuple)
 
 
 @pytest.fixture
@@ -171,7 +171,8 @@ class TestDefining:
             def record(self, *_: Any, **__: Any) -> Any:
                 raise OSError("full")
 
-        labels = Labels(repository, clock.now, FullTrail(AuditRepository(database), clock.now))
+        trail = FullTrail(AuditRepository(database), clock.now, tuple)
+        labels = Labels(repository, clock.now, trail)
         with pytest.raises(OSError, match="full"):
             labels.put("label", TEXT, ADMIN)
         assert repository.versions() == []
@@ -225,7 +226,7 @@ from eventserver_core.services.audit import AuditTrail
 from eventserver_core.services.labels import Labels
 
 database = Database(sys.argv[1], Path("unused"))
-trail = AuditTrail(AuditRepository(database), instant.now)
+trail = AuditTrail(AuditRepository(database), instant.now, tuple)
 labels = Labels(LabelRepository(database), instant.now, trail)
 admin = Credentials(sys.argv[2], Role.ADMIN, "c-1", instant.now(), instant.now())
 sys.stdin.readline()

@@ -12,7 +12,7 @@ import pytest
 
 from eventserver_core.db.connection import Database
 from eventserver_core.db.relays import RelayRecord, RelayRepository
-from eventserver_core.domain.relay import ENDED, RelayState
+from eventserver_core.domain.relay import ENDED, STANDING, RelayState
 
 from .network_rows import JWK, new_relay, relay_id
 from .rows import NOW
@@ -89,16 +89,19 @@ class TestOneRelay:
         assert all(isinstance(r, peewee.IntegrityError) for r in results if r is not None)
         assert relays.find_by_idempotency_key("ab" * 32) == rows[results.index(None)]
 
-    def test_an_address_counts_while_its_relay_stands(self, relays: RelayRepository) -> None:
-        standing = frozenset(RelayState) - ENDED
-        address = "relay.example:8443"
-        ended = [new_relay(n, network_address=address, state=s) for n, s in enumerate(ENDED)]
-        fill(relays, *ended)
-        assert relays.find_by_address(address, standing) is None
-        row = new_relay(9, network_address=address, state=RelayState.SUSPENDED)
-        fill(relays, row)
-        assert relays.find_by_address(address, standing) == row
-        assert relays.find_by_address("relay.example", standing) is None
+    def test_those_that_stand_are_told_from_those_that_ended(self, relays: RelayRepository) -> None:
+        rows = [new_relay(n, state=state) for n, state in enumerate(RelayState)]
+        fill(relays, *rows)
+        assert relays.in_states(STANDING) == [row for row in rows if row.state not in ENDED]
+        assert relays.in_states([]) == []
+
+    def test_machines_that_nobody_claims_are_remembered_as_long_as_they_are_seen(
+        self, relays: RelayRepository, soon: Callable[[float], datetime]
+    ) -> None:
+        assert relays.unclaimed(["m-1", "m-2"], soon(0)) == {"m-1": soon(0), "m-2": soon(0)}
+        assert relays.unclaimed(["m-2", "m-3"], soon(5)) == {"m-2": soon(0), "m-3": soon(5)}
+        assert relays.unclaimed([], soon(6)) == {}
+        assert relays.unclaimed(["m-2"], soon(7)) == {"m-2": soon(7)}
 
 
 class TestLists:
@@ -122,11 +125,12 @@ class TestLists:
             assert relays.page(None, 100, state) == wanted
             assert relays.page(wanted[0].id, 100, state) == wanted[1:]
 
-    def test_only_the_active_ones_that_have_an_address_are_told(
+    def test_only_the_active_ones_that_have_certificates_are_told(
         self, relays: RelayRepository
     ) -> None:
-        fill(relays, *[new_relay(n, state=state) for n, state in enumerate(RelayState)])
-        fill(relays, new_relay(20, network_address=None), new_relay(21), new_relay(30))
+        for number, state in enumerate(RelayState):
+            fill(relays, new_relay(number, state=state, enrolled_at=NOW))
+        fill(relays, new_relay(20), *(new_relay(n, enrolled_at=NOW) for n in (21, 30)))
         active = list(RelayState).index(RelayState.ACTIVE)
         told = [f"relay-{number}.example" for number in (active, 21, 30)]
         assert relays.active_addresses() == told

@@ -141,7 +141,8 @@ def ask_the_network(database: Database) -> None:
     assert entries.checkpoints()
     assert enrollment.find_token(DIGEST) is not None
     enrollment.use_tokens(relay_id(0), NOW)
-    enrollment.forget_tokens(NOW)
+    enrollment.forget(NOW)
+    enrollment.live_of(relay_id(0), NOW)
     assert enrollment.find_certificate("01") is not None
     enrollment.revoke("01", "unspecified", NOW)
     enrollment.revoke_all_of(relay_id(0), "unspecified", NOW)

@@ -302,7 +302,12 @@ def test_network_policies_match_a_role_each() -> None:
         "worker": {"worker"},
         "migration": {"migrate"},
     }
-    assert [name for name, policy in policies.items() if "ingress" in policy] == ["api"]
+    open_ports = {
+        name: [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
+        for name, policy in policies.items()
+        if "ingress" in policy
+    }
+    assert open_ports == {"api": ["http"], "worker": ["metrics"]}
 
 
 def test_the_autoscaler_moves_the_api() -> None:

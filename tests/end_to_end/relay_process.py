@@ -40,7 +40,7 @@ class RelayProcess:
 
     def start(self, enrollment: Mapping[str, Any] | None = None) -> None:
         """Start it, with what it enrols with where it hasn't yet."""
-        arguments = ["--listen", self.address, "--address", self.address]
+        arguments = ["--listen", self.address]  # what it is called, only the server knows
         if enrollment is not None:
             path = self._directory / "enrollment.json"
             path.write_text(json.dumps(dict(enrollment)))

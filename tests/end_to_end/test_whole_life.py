@@ -19,7 +19,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from eventserver_client import AdminClient, RefusedError, RelayClient, RetryPolicy
-from eventserver_client.keys import make_csr, make_key, public_jwk
+from eventserver_client.keys import load_key, make_csr, make_key, public_jwk
 
 from eventserver_core.demo.device import Device
 from eventserver_core.testing.factories import make_package
@@ -49,6 +49,7 @@ class Network:
         self.system = RealSystem(
             directory,
             plugins__provisioning="ec2",
+            ec2__deployment=directory.name,
             ec2__regions="us-east-1",
             ec2__instance_types="t3.micro",
             ec2__image_ids=f"us-east-1={moto.image_id}",
@@ -108,12 +109,12 @@ def refusal(call: Any, *arguments: Any) -> tuple[int, str]:
     return caught.value.status, caught.value.code or ""
 
 
-def submission(relay: RelayProcess, url: str) -> tuple[int, str]:
-    """Return what a relay's own certificate is answered with."""
+def submission(certificate: str, url: str) -> tuple[int, str]:
+    """Return what a relay's certificate is answered with."""
     answer = httpx.post(
         f"{url}/api/v1/events",
         json=make_package(),
-        headers={"Authorization": f"Bearer {relay.bearer()}"},
+        headers={"Authorization": f"Bearer {certificate}"},
         timeout=30,
     )
     return answer.status_code, answer.json().get("code", "")
@@ -181,7 +182,7 @@ def test_the_whole_life_of_a_network(network: Network, tmp_path: Path) -> None:
         # suspended it is refused everywhere, and keeps what devices send
         bob.suspend(asked.relay_id, "odd traffic")
         for instance in system.instances:
-            assert submission(relay, instance.url) == (403, "relay_suspended")
+            assert submission(relay.bearer(), instance.url) == (403, "relay_suspended")
         kept = relay.send(device.sign(make_package(), certificate=device_certificate))
         assert kept.status_code == 202, kept.text
         events = bob.relay_stats()["events"]["total"]
@@ -197,25 +198,32 @@ def test_the_whole_life_of_a_network(network: Network, tmp_path: Path) -> None:
         stolen = network.relay_client(relay.bearer())
         thief = make_csr(make_key(), asked.relay_id, [launched.network_address.split(":")[0]])
         assert refusal(stolen.renew, asked.relay_id, thief) == (422, "public_key_mismatch")
+        own_key = load_key(tmp_path / "relay" / "data" / "key.pem")
+        own = make_csr(own_key, asked.relay_id, [launched.network_address.split(":")[0]])
+        renewed = network.relay_client(relay.bearer()).renew(asked.relay_id, own)
+        assert renewed.tls_serial_number != serial
+        with network.relay_client(renewed.certificate) as by_the_new_one:
+            assert by_the_new_one.submit(make_package()).digest_hex
         bob.revoke_certificate(str(serial))
         assert serials_on_the_list(network) == {shown.serial_number}
         claims = relay.bearer().split(".")[1]
         jti = json.loads(base64.urlsafe_b64decode(claims + "=="))["jti"]
         bob.revoke_certificate(jti)
         for instance in system.instances:
-            assert submission(relay, instance.url) == (401, "certificate_revoked")
+            assert submission(relay.bearer(), instance.url) == (401, "certificate_revoked")
+            assert submission(renewed.certificate, instance.url)[0] == 201
 
         # decommissioned, its machine is gone
         bob.decommission(asked.relay_id)
         for instance in system.instances:
-            status, code = submission(relay, instance.url)
-            assert (status, code) in ((401, "certificate_revoked"), (403, "relay_not_active"))
+            refused = submission(renewed.certificate, instance.url)
+            assert refused == (403, "relay_decommissioned")
         wait_until(
             lambda: network.states_of(launched.machine_id or "") == "terminated",
             "the machine is gone",
         )
         wait_until(lambda: bob.relay(asked.relay_id).machine_id is None, "that is on record")
-        assert len(serials_on_the_list(network)) == 1
+        assert len(serials_on_the_list(network)) == 2
 
     # an admin leaves, and with it all its certificates
     alice.withdraw_admin(authorized.admin_id)
@@ -231,6 +239,7 @@ def test_the_whole_life_of_a_network(network: Network, tmp_path: Path) -> None:
         "relay_requested",
         "relay_launched",
         "relay_enrolled",
+        "relay_activated",
         "relay_suspended",
         "relay_approved",
         "tls_certificate_revoked",

@@ -14,6 +14,7 @@ from eventserver_core.builtin.provisioning_static import ProvisioningSettings
 from eventserver_core.builtin.ratelimit_memory import RateLimitSettings
 from eventserver_core.cli import main
 from eventserver_core.http import errors as http_errors
+from eventserver_core.http.openapi.problems import statuses
 from eventserver_core.plugins import Plugins
 from eventserver_core.sections import CORE_SECTIONS
 from tests.house.tree import CORE, ROOT, python_files, text, tracked
@@ -71,14 +72,33 @@ def test_every_route_is_documented() -> None:
 
 
 def test_every_error_code_is_documented() -> None:
-    page = text("docs/http-api.md")
     codes = set()
     for path in python_files(CORE) + python_files("plugins"):
         codes |= set(re.findall(r'\bcode(?:: str)? = "([a-z_]+)"', path.read_text("utf-8")))
         codes |= set(re.findall(r'\bcode="([a-z_]+)"', path.read_text("utf-8")))
     never_answered = {"error", "configuration", "lease_lost", "object_not_found"}
-    for code in codes - never_answered:
-        assert f"`{code}`" in page, code
+    assert codes - never_answered <= set(_catalogue())
+
+
+def test_every_documented_error_exists_with_its_status() -> None:
+    documented = {code: int(status[:3]) for code, status in _catalogue().items()}
+    assert documented == {code: status.value for code, status in statuses().items()}
+
+
+def test_the_catalogue_says_of_every_error_whether_to_retry_and_what_to_do() -> None:
+    row = r"^\| `(\w+)` \| [\d, ]+ \| [^|]+ \| (yes|no) \| [^|]+ \|$"
+    retry = dict(re.findall(row, text("docs/errors.md"), re.M))
+    assert set(retry) == set(_catalogue())
+    assert {code for code, answer in retry.items() if answer == "yes"} == {
+        "request_timeout",
+        "rate_limited",
+        "internal_error",
+        "backend_unavailable",
+    }
+
+
+def _catalogue() -> dict[str, str]:
+    return dict(re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", text("docs/errors.md"), re.M))
 
 
 def test_every_error_has_a_status() -> None:

@@ -12,7 +12,7 @@ from tests.house.tree import CORE, ROOT, imported_modules, module_name, python_f
 LAYERS = (
     {"errors"},
     {"domain"},
-    {"log", "pki"},
+    {"log", "pki", "metrics"},
     {"settings", "sections", "backends"},
     {"hookspecs"},
     {"plugins", "db", "builtin"},
@@ -47,6 +47,8 @@ HOMES = {
         "testing",
     ),
     "cryptography": ("pki", "cli.ca"),
+    "prometheus_client": ("metrics", "serving.counting"),
+    "opentelemetry": ("wiring.traces",),
     "pytest": ("testing",),
 }
 """Which parts of the core may know a library."""

@@ -51,6 +51,8 @@ def test_every_role_has_a_setting_and_an_installed_default() -> None:
 def test_built_ins_are_named_by_role_and_name() -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
     for group, names in points.items():
+        if not group.startswith("eventserver."):
+            continue  # as pytest's, by which the contract report is found
         role = group.removeprefix("eventserver.")
         for name, module in names.items():
             assert module == f"eventserver_core.builtin.{role}_{name}"

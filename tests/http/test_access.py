@@ -54,6 +54,11 @@ TABLE: dict[tuple[str, str], tuple[set[Role | None], bool]] = {
     ("GET", "/api/v1/labels/{label_id}"): (ALL, LIMITED),
     ("PUT", "/api/v1/labels/{label_id}"): ({Role.ADMIN}, LIMITED),
     ("DELETE", "/api/v1/labels/{label_id}"): ({Role.ADMIN}, LIMITED),
+    ("GET", "/metrics"): (ALL, UNLIMITED),
+    ("GET", "/openapi.json"): (ALL, LIMITED),
+    ("GET", "/openapi-json"): (ALL, LIMITED),
+    ("GET", "/docs"): (ALL, LIMITED),
+    ("GET", "/docs/{edition}/{file_name}"): (ALL, LIMITED),
     ("GET", "/pki/root.crt"): (ALL, LIMITED),
     ("GET", "/pki/issuing.crt"): (ALL, LIMITED),
     ("GET", "/pki/issuing.crl"): (ALL, LIMITED),
@@ -70,6 +75,8 @@ PLACES = {
     "{relay_id}": "no-relay",
     "{admin_id}": "no-admin",
     "{label_id}": "no-label",
+    "{edition}": "0" * 16,
+    "{file_name}": "start.js",
 }
 MORE_FOR_ADMINS = ("GET", "/api/v1/relays")
 """Anyone may ask; who shows a certificate that doesn't hold is told so all the same."""

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from eventserver_core.errors import RevokedCertificateError
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 
@@ -20,6 +21,11 @@ from .network import RELAYS, Admin, Relay, age_tokens
 
 WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that it is refused is the point
 pytestmark = pytest.mark.usefixtures("authority")
+
+
+def colons(serial: str) -> str:
+    """Write a serial number as `openssl x509 -text` prints it."""
+    return ":".join(serial[i : i + 2] for i in range(0, len(serial), 2)).upper()
 
 
 @pytest.fixture
@@ -137,7 +143,6 @@ def _ca() -> tuple[x509.ExtensionType, bool]:
         (lambda relay: relay.csr(["198.51.101.9"]), "csr_address_not_allowed"),
         (lambda relay: relay.csr(["evil.example.org"]), "csr_address_not_allowed"),
         (lambda relay: relay.csr(["*.example.org"]), "csr_address_not_allowed"),
-        (lambda relay: relay.csr([]), "csr_address_not_allowed"),
         (lambda relay: relay.csr(None, None, _ca()), "csr_ca_not_allowed"),
         (lambda relay: relay.csr(None, WEAK), "csr_weak_key"),
         (
@@ -159,7 +164,6 @@ def _ca() -> tuple[x509.ExtensionType, bool]:
         "another address",
         "another name",
         "a wildcard",
-        "no name",
         "a certificate authority",
         "a weak key",
         "a key of another kind",
@@ -289,3 +293,58 @@ def test_the_authoritys_certificates_are_public(client: falcon.testing.TestClien
         for name in ("root", "issuing")
     )
     issuing.verify_directly_issued_by(root)
+
+
+def test_a_request_without_names_is_for_all_that_are_on_record(relay: Relay, token: str) -> None:
+    answer = relay.enroll(token, relay.csr([]))
+    assert answer.status_code == 201
+    leaf, _ = x509.load_pem_x509_certificates(answer.json["tlsCertificate"].encode())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["relay.example.org"]
+    assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == [relay.address]
+
+
+@pytest.mark.parametrize("write", [str.upper, lambda serial: f"{int(serial, 16):x}", colons])
+def test_a_serial_number_is_found_however_it_is_written(
+    alice: Admin, relay: Relay, token: str, write: Callable[[str], str]
+) -> None:
+    serial = relay.enroll(token).json["tlsSerialNumber"]
+    assert alice.delete(f"/api/v1/certificates/{write(serial)}").status_code == 204
+    assert revoked_serials(relay.client) == {serial.lstrip("0")}
+
+
+@pytest.mark.parametrize("serial", ["ab" * 20, "05:b0:fe", "AB:" * 19 + "AB"])
+def test_a_serial_number_that_is_none_of_ours_is_told(alice: Admin, serial: str) -> None:
+    assert_problem(alice.delete(f"/api/v1/certificates/{serial}"), 404, "not_found")
+    assert "certificate_revoked" not in alice.actions()
+
+
+def test_a_relay_that_renews_without_end_is_stopped(alice: Admin, relay: Relay, token: str) -> None:
+    relay.enroll(token)
+    statuses = [relay.renew().status_code for _ in range(21)]
+    assert statuses == [201] * 19 + [429] * 2
+
+
+def test_who_renews_anothers_is_written_down(alice: Admin, relay: Relay, token: str) -> None:
+    relay.enroll(token)
+    other = Relay(relay.client, "198.51.101.8")
+    alice.register(other)
+    other.headers = relay.headers
+    other.renew()
+    entry = alice.get("/api/v1/audit", limit=1000).json["entries"][-1]
+    assert (entry["action"], entry["actor"]) == ("permission_denied", relay.id)
+
+
+def test_an_admin_who_was_withdrawn_meanwhile_changes_nothing(
+    services: Services, alice: Admin, client: falcon.testing.TestClient
+) -> None:
+    bob = Admin(client, "bob")
+    alice.authorize(bob)
+    bob.obtain_certificate()
+    token = bob.headers["Authorization"].split()[1]
+    credentials = services.identities.authenticate(token)  # when the request began
+    alice.delete(f"/api/v1/admins/{bob.id}")
+    eve = Admin(client, "eve")
+    with pytest.raises(RevokedCertificateError):
+        services.network.admins.authorize("eve", eve.jwk, bob.authorization(eve), credentials)
+    assert "eve" not in alice.get("/api/v1/admins").text

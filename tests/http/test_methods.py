@@ -32,7 +32,7 @@ class TestHeadAndOptions:
         got, head = client.simulate_get(path), client.simulate_head(path)
         assert (got.status_code, head.status_code) == (200, 200)
         assert head.content == b""
-        own = {"x-request-id", "content-length", "ratelimit"}
+        own = {"x-request-id", "content-length", "ratelimit", "traceresponse"}
         assert {n: v for n, v in head.headers.items() if n not in own} == {
             n: v for n, v in got.headers.items() if n not in own
         }

@@ -9,6 +9,7 @@ import falcon.testing
 import pytest
 
 from eventserver_core.backends.auth import Role
+from eventserver_core.domain import instant
 from eventserver_core.domain.relay import RelayState
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
@@ -52,13 +53,15 @@ def test_a_registered_relay_waits_for_approval(alice: Admin, relay: Relay) -> No
 
 
 def test_the_public_list_has_the_active_ones_addresses_and_nothing_more(
-    alice: Admin, client: falcon.testing.TestClient
+    services: Services, alice: Admin, client: falcon.testing.TestClient
 ) -> None:
-    relays = [Relay(client, f"198.51.101.{number}") for number in range(1, 5)]
+    relays = [Relay(client, f"198.51.101.{number}") for number in range(1, 6)]
     for relay in relays:
         alice.register(relay)
-    for relay in relays[:3]:
+    for relay in relays[:4]:
         alice.approve(relay)
+    for relay in relays[:3]:  # the fourth has no certificate yet
+        repository(services).update(relay.id, enrolled_at=instant.now())
     alice.suspend(relays[0])
     alice.delete(f"{RELAYS}/{relays[1].id}")
     answer = client.simulate_get(RELAYS)
@@ -134,9 +137,12 @@ def test_private_addresses_are_for_settings_to_allow(
 def test_two_relays_have_two_addresses(alice: Admin, relay: Relay) -> None:
     alice.register(relay)
     first = relay.id
-    assert_problem(alice.register(relay), 409, "conflict")
+    assert (alice.register(relay).status_code, relay.id) == (200, first)
+    other = Relay(relay.client)
+    problem = assert_problem(alice.register(other), 409, "conflict")
+    assert first in problem["detail"]
     alice.delete(f"{RELAYS}/{first}")
-    assert alice.register(relay).status_code == 201
+    assert alice.register(other).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -192,7 +198,7 @@ def test_a_decommissioned_relay_never_comes_back(alice: Admin, enrolled: Relay) 
     assert alice.delete(f"{RELAYS}/{enrolled.id}").status_code == 204
     assert alice.delete(f"{RELAYS}/{enrolled.id}").status_code == 204
     assert_problem(
-        post_event(enrolled.client, enrolled.headers, make_package()), 403, "relay_not_active"
+        post_event(enrolled.client, enrolled.headers, make_package()), 403, "relay_decommissioned"
     )
     assert_problem(alice.approve(enrolled), 409, "conflict")
     assert_problem(alice.post(f"{RELAYS}/{enrolled.id}/enrollment"), 409, "conflict")
@@ -355,3 +361,50 @@ def test_a_reason_that_cannot_be_kept_is_refused(alice: Admin, relay: Relay, rea
 def test_a_type_that_is_no_name_is_refused(alice: Admin, instance_type: str) -> None:
     answer = alice.post(f"{RELAYS}/provision", ORDER | {"instance_type": instance_type})
     assert_problem(answer, 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [
+        ("198.51.101.7:8443", []),
+        ("198.51.101.8", ["198.51.101.7"]),
+        ("198.51.101.8", ["relay.example.org"]),
+        ("relay.example.org:8443", []),
+    ],
+)
+def test_a_name_is_one_relays(alice: Admin, relay: Relay, address: str, names: list[str]) -> None:
+    alice.register(relay, names=["relay.example.org"])
+    answer = alice.register(Relay(relay.client, address), names=names)
+    assert_problem(answer, 409, "conflict")
+
+
+def test_a_name_has_no_port(alice: Admin, relay: Relay) -> None:
+    answer = alice.register(relay, names=["relay.example.org:99"])
+    assert_problem(answer, 400, "invalid_request")
+    assert pointers(answer) == ["/names/0"]
+
+
+def test_no_relay_has_the_servers_own_name(make_services: Callable[..., Services]) -> None:
+    services = make_services(EVENTSERVER__SERVER__PUBLIC_URL="https://Events.example.org/api")
+    client = falcon.testing.TestClient(services.application())
+    alice, relay = Admin(client).bootstrap(services), Relay(client, "events.example.org:8443")
+    assert_problem(alice.register(relay), 400, "invalid_request")
+    relay.address = "relay.example.org"
+    answer = alice.register(relay, names=["events.example.org"])
+    assert_problem(answer, 400, "invalid_request")
+
+
+def test_a_key_means_the_same_in_quotes(alice: Admin) -> None:
+    first, second = (
+        alice.post(f"{RELAYS}/provision", ORDER, Idempotency_Key=key).json["relayId"]
+        for key in ("order-1", '"order-1"')
+    )
+    assert first == second
+
+
+def test_another_reason_for_the_same_state_is_kept(alice: Admin, enrolled: Relay) -> None:
+    alice.suspend(enrolled)
+    answer = alice.patch(
+        f"{RELAYS}/{enrolled.id}", {"state": "suspended", "reason": "stolen machine"}
+    )
+    assert answer.json["reason"] == "stolen machine"

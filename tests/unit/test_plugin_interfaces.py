@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from eventserver_core import __version__
 from eventserver_core.errors import ConfigurationError
+from eventserver_core.hookspecs import INTERFACE
 from eventserver_core.plugins import ABILITIES, PROTOCOLS, Plugins
 from eventserver_core.settings import Settings
 
@@ -168,3 +172,107 @@ def test_what_is_installed_for_a_role_fits(role: str, settings: Settings, tmp_pa
     assert isinstance(backend, PROTOCOLS[role])
     if role == "auth":
         assert all(isinstance(backend, ability) for ability in ABILITIES[role])
+
+
+STATED = """
+    from eventserver_core.hookspecs import hookimpl
+
+    EVENTSERVER_INTERFACE = {stated}
+
+    class Counter:
+        def hit(self, identity, quota, cost=1): ...
+        def check(self): ...
+
+    @hookimpl
+    def eventserver_ratelimit_backend(settings{more}):
+        return Counter()
+"""
+
+
+def install_stated(install: Install, stated: object, more: str = "", requires: str = "") -> None:
+    modules = {"counter_module": STATED.format(stated=stated, more=more)}
+    points = "[eventserver.ratelimit]\ncounter = counter_module\n"
+    site = install("counter-plugin", points, modules, "3.0")
+    if requires:
+        metadata = site / "counter_plugin-3.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text() + f"Requires-Dist: {requires}\n")
+
+
+def fault_of_interface() -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Plugins({"ratelimit": "counter"})
+    (fault,) = caught.value.faults
+    return fault
+
+
+def test_a_plugin_that_states_our_interface_is_taken(install: Install, settings: Settings) -> None:
+    install_stated(install, INTERFACE)
+    assert Plugins({"ratelimit": "counter"}).backend("ratelimit", settings) is not None
+
+
+def test_a_plugin_that_states_none_was_made_for_the_first(
+    install: Install, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert install_limiter(install, "def hit(self, identity, quota, cost=1): ...") is not None
+    monkeypatch.setattr("eventserver_core.hookspecs.INTERFACE", 2)
+    assert "was made for version 1 of the plugin interface" in fault_of_interface()
+
+
+def test_a_plugin_for_a_later_interface_is_refused_with_what_to_do(install: Install) -> None:
+    # what it asks of the hook doesn't exist here, which must not be what is told
+    install_stated(install, 2, more=", metrics", requires="eventserver-core>=7,<8 ; python_version")
+    assert fault_of_interface() == (
+        "plugins.ratelimit = counter: counter-plugin 3.0 was made for version 2 of the plugin "
+        f"interface, and eventserver-core {__version__} has version 1; install a newer "
+        "eventserver-core with version 2, or a release of counter-plugin for version 1 "
+        "(it asks for eventserver-core>=7,<8)"
+    )
+
+
+def test_the_page_on_compatibility_shows_what_is_said(install: Install) -> None:
+    name = "eventserver-storage-tape"
+    points = "[eventserver.storage]\ntape = tape_module\n"
+    site = install(name, points, {"tape_module": "EVENTSERVER_INTERFACE = 2"}, "3.0")
+    metadata = site / "eventserver_storage_tape-3.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: eventserver-core>=2,<3\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Plugins({"storage": "tape"})
+    page = Path(__file__).parents[2] / "docs" / "compatibility.md"
+    assert str(caught.value).replace(__version__, "0.1.0") in page.read_text("utf-8")
+
+
+def test_a_plugin_for_an_earlier_interface_is_refused_with_what_to_do(install: Install) -> None:
+    install_stated(install, 0)
+    assert fault_of_interface() == (
+        "plugins.ratelimit = counter: counter-plugin 3.0 was made for version 0 of the plugin "
+        f"interface, and eventserver-core {__version__} has version 1; install a release of "
+        "counter-plugin for version 1"
+    )
+
+
+@pytest.mark.parametrize("stated", ["'1'", "1.0", "True", "None"])
+def test_an_interface_that_is_no_whole_number_is_told(install: Install, stated: str) -> None:
+    install_stated(install, stated)
+    assert fault_of_interface() == (
+        f"plugins.ratelimit = counter: its EVENTSERVER_INTERFACE is {stated}; "
+        "expected a whole number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("requires", "hint"),
+    [
+        ("Eventserver_Core>=7", f"; it asks for Eventserver_Core>=7, and this is {__version__}"),
+        ("eventserver-core", f"; it asks for eventserver-core, and this is {__version__}"),
+        ("eventserver-core-extras>=7", ""),
+        ("", ""),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_told_with_the_core_that_it_asks_for(
+    install: Install, requires: str, hint: str
+) -> None:
+    install_stated(install, "1\n    from eventserver_core.hookspecs import later", "", requires)
+    fault = fault_of_interface()
+    assert fault.startswith("plugins.ratelimit = counter: cannot be imported: ImportError(")
+    assert fault.partition(")")[2].endswith(hint)
+    assert ("it asks for" in fault) == bool(hint)

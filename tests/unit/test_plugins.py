@@ -86,14 +86,14 @@ def test_only_the_chosen_plugins_are_imported(install: Install, settings: Settin
 def test_a_plugin_that_is_not_installed_is_told_with_what_is(install: Install) -> None:
     install("shelf-storage", entry("shelf", "shelf_one"), {"shelf_one": STORAGE}, "2.5")
     (fault,) = faults_of({"storage": "shelv"})
-    assert fault.startswith("plugins.storage = shelv: no such plugin. Installed for storage: ")
+    assert fault.startswith("plugins.storage = shelv: no such plugin; did you mean shelf? ")
     assert "filesystem (eventserver-core 0.1.0)" in fault
     assert "shelf (shelf-storage 2.5)" in fault
 
 
 def test_every_plugin_that_is_missing_is_told_at_once() -> None:
     first, second = faults_of({"storage": "tape", "chain": "paper"})
-    assert first.startswith("plugins.storage = tape: ")
+    assert first.startswith("plugins.storage = tape: no such plugin. Installed for storage: ")
     assert second.startswith("plugins.chain = paper: ")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import falcon
 import structlog
 
+from eventserver_core.backends.auth import Role
 from eventserver_core.errors import AuthenticationError, PermissionDeniedError
 from eventserver_core.http.access import Access
 from eventserver_core.services.identity import Identities
@@ -33,6 +34,8 @@ class Authenticate:
         structlog.contextvars.bind_contextvars(
             caller=credentials.subject, caller_role=credentials.role.value
         )
+        if credentials.role is Role.RELAY:
+            structlog.contextvars.bind_contextvars(relay_id=credentials.subject)
         req.context.credentials = credentials
 
 

@@ -16,6 +16,7 @@ import falcon
 from eventserver_core.backends.ratelimit import Quota, RateLimiter
 from eventserver_core.errors import RateLimitedError
 from eventserver_core.http.access import Access
+from eventserver_core.metrics.definitions import RATELIMIT_REFUSALS
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -83,6 +84,7 @@ class LimitRate:
         reset = math.ceil(decision.reset_after)
         resp.set_header("RateLimit", f"{name};r={decision.remaining};t={reset}")
         if not decision.allowed:
+            RATELIMIT_REFUSALS.labels(access.route_class).inc()
             size = f"; this one counts as {cost}, for its size" if cost > 1 else ""
             raise RateLimitedError(
                 f"more than {quota.limit} calls in {quota.window} seconds{size}",

@@ -11,12 +11,29 @@ from eventserver_core.db.admins import AdminRecord
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.http.access import ADMINS, ENROLLING, Resource, caller
 from eventserver_core.http.documents import Document, read_document, whole_number
+from eventserver_core.http.openapi.answers.network import (
+    Admin,
+    AdminCertificate,
+    AdminList,
+    AuditPage,
+)
+from eventserver_core.http.openapi.operation import (
+    EXAMPLE_JWS,
+    EXAMPLE_KEY,
+    JSON,
+    NOTHING,
+    Answer,
+    Operation,
+    Parameter,
+    RequestBody,
+)
 from eventserver_core.services.admins import Admins
 from eventserver_core.services.audit import AuditTrail
 
 _MAX_PAGE = 1000
 _MAX_SEQUENCE = 2**53 - 1
 _Jws = Annotated[str, Field(min_length=1, max_length=16384)]
+_BOB = {"name": "bob", "publicKey": EXAMPLE_KEY, "authorization": EXAMPLE_JWS}
 
 
 class AdminAuthorization(Document):
@@ -37,6 +54,27 @@ class AdminsResource(Resource):
     """``/api/v1/admins``: who runs the network."""
 
     access = {"GET": ADMINS, "POST": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="listAdmins",
+            summary="Who runs the network",
+            tag="admins",
+            answers={200: Answer("The withdrawn ones too.", AdminList)},
+        ),
+        "POST": Operation(
+            id="authorizeAdmin",
+            summary="Let another admin in",
+            tag="admins",
+            details="`authorization` is a JWT by the caller's key; the guide to the network has "
+            "its claims.",
+            body=RequestBody({JSON: AdminAuthorization}, {"another admin": _BOB}),
+            answers={
+                200: Answer("The same was asked for before.", Admin),
+                201: Answer("The admin is on record.", Admin),
+            },
+            errors=("authorization_invalid", "conflict"),
+        ),
+    }
 
     def __init__(self, admins: Admins) -> None:
         self._admins = admins
@@ -59,6 +97,15 @@ class AdminResource(Resource):
     """``DELETE /api/v1/admins/{admin_id}``: withdraws an admin."""
 
     access = {"DELETE": ADMINS}
+    describes = {
+        "DELETE": Operation(
+            id="withdrawAdmin",
+            summary="Withdraw an admin, for good",
+            tag="admins",
+            answers={204: NOTHING},
+            errors=("last_admin",),
+        )
+    }
 
     def __init__(self, admins: Admins) -> None:
         self._admins = admins
@@ -72,6 +119,17 @@ class AdminCertificateResource(Resource):
     """``POST /api/v1/admins/{admin_id}/certificate``: a certificate for whoever has the key."""
 
     access = {"POST": ENROLLING}
+    describes = {
+        "POST": Operation(
+            id="issueAdminCertificate",
+            summary="Get a certificate for an admin's key",
+            tag="admins",
+            details="`assertion` is a JWT by the admin's key, good for one certificate.",
+            body=RequestBody({JSON: AdminAssertion}, {"an assertion": {"assertion": EXAMPLE_JWS}}),
+            answers={201: Answer("The certificate.", AdminCertificate)},
+            errors=("assertion_invalid",),
+        )
+    }
 
     def __init__(self, admins: Admins) -> None:
         self._admins = admins
@@ -92,6 +150,26 @@ class AuditResource(Resource):
     """``GET /api/v1/audit``: what was done, in order."""
 
     access = {"GET": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="listAuditEntries",
+            summary="What was done, in order",
+            tag="admins",
+            answers={200: Answer("A page of the trail.", AuditPage)},
+            parameters=(
+                Parameter(
+                    "after",
+                    "The number of the last entry that you have.",
+                    {"type": "integer", "minimum": 0, "maximum": _MAX_SEQUENCE, "default": 0},
+                ),
+                Parameter(
+                    "limit",
+                    "How many.",
+                    {"type": "integer", "minimum": 1, "maximum": _MAX_PAGE, "default": 100},
+                ),
+            ),
+        )
+    }
 
     def __init__(self, audit: AuditTrail) -> None:
         self._audit = audit

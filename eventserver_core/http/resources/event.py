@@ -10,6 +10,9 @@ import falcon
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.errors import InvalidInputError
 from eventserver_core.http.access import HOLDERS, PUBLIC, Resource, caller
+from eventserver_core.http.openapi.answers.events import EventRecord, PendingProof, Proof
+from eventserver_core.http.openapi.answers.events import Verification as AnsweredVerification
+from eventserver_core.http.openapi.operation import Answer, Operation
 from eventserver_core.services.evidence import EvidenceArchive, package_name
 from eventserver_core.services.verification import Verification, Verifications
 
@@ -21,6 +24,16 @@ class EventResource(Resource):
     """``GET /api/v1/events/{hash}``: what is recorded, for its owner and admins."""
 
     access = {"GET": HOLDERS}
+    describes = {
+        "GET": Operation(
+            id="getEvent",
+            summary="What is recorded of an event",
+            tag="events",
+            details="For whoever submitted it, the device that signed it, and admins.",
+            answers={200: Answer("The record.", EventRecord)},
+            errors=("evidence_damaged",),
+        )
+    }
 
     def __init__(self, archive: EvidenceArchive) -> None:
         self._archive = archive
@@ -35,6 +48,14 @@ class EventVerificationResource(Resource):
     """``GET /api/v1/events/{hash}/verify``: is the hash on the blockchain?"""
 
     access = {"GET": PUBLIC}
+    describes = {
+        "GET": Operation(
+            id="verifyEvent",
+            summary="Is the hash on the blockchain?",
+            tag="events",
+            answers={200: Answer("Also for a hash that nobody sent.", AnsweredVerification)},
+        )
+    }
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications
@@ -49,6 +70,21 @@ class EventProofResource(Resource):
     """``GET /api/v1/events/{hash}/proof``: the proof, or when to ask again."""
 
     access = {"GET": PUBLIC}
+    describes = {
+        "GET": Operation(
+            id="getProof",
+            summary="The proof, or when to ask again",
+            tag="events",
+            answers={
+                200: Answer("The proof, checkable without this server.", Proof),
+                202: Answer(
+                    "The event waits to be anchored.",
+                    PendingProof,
+                    headers={"Retry-After": {"type": "integer"}},
+                ),
+            },
+        )
+    }
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications
@@ -69,6 +105,23 @@ class EventPackageResource(Resource):
     """``GET /api/v1/events/{hash}/package``: the evidence as a ZIP, for its owner and admins."""
 
     access = {"GET": HOLDERS}
+    describes = {
+        "GET": Operation(
+            id="getEvidencePackage",
+            summary="The evidence as a ZIP",
+            tag="events",
+            details="`event.json`, the media, `proof.json`, the signed package where there is one, "
+            "and `README.txt`.",
+            answers={
+                200: Answer(
+                    "The ZIP.",
+                    media_type="application/zip",
+                    headers={"Content-Disposition": {"type": "string"}},
+                )
+            },
+            errors=("evidence_damaged",),
+        )
+    }
 
     def __init__(self, archive: EvidenceArchive) -> None:
         self._archive = archive

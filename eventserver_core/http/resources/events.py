@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, get_args
 
 import falcon
 
@@ -11,6 +12,7 @@ from eventserver_core.backends.auth import Credentials
 from eventserver_core.domain.canonical import parse_ijson
 from eventserver_core.domain.envelope import MEDIA_PREFIX
 from eventserver_core.domain.instant import format_rfc3339
+from eventserver_core.domain.package import EventPackage, MediaType
 from eventserver_core.errors import Fault, InvalidPackageError, UnsupportedMediaError
 from eventserver_core.http.access import SENDERS, Resource, caller
 from eventserver_core.http.body import (
@@ -20,19 +22,73 @@ from eventserver_core.http.body import (
     part_content,
     part_name,
 )
+from eventserver_core.http.openapi.answers.events import Receipt as ReceiptAnswer
+from eventserver_core.http.openapi.answers.events import SignedEvent
+from eventserver_core.http.openapi.operation import (
+    EXAMPLE_JWS,
+    JSON,
+    Answer,
+    Operation,
+    RequestBody,
+)
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents, Receipt
 from eventserver_core.services.media import ReceivedMedia, check_beside
 
+_SLOW_SECONDS = 1.0
 _FORM_OVERHEAD = 64 * 1024
 _EVENT_PART, _MEDIA_PART = "event", "media"
 _SIGNED = "jwtEventData"
+
+_DETAILS = (
+    "The same package again answers 200 with the same body, however often; nothing is stored twice."
+)
+_EXAMPLES = {
+    "without media": {
+        "id": "550e8400-e29b-41d4-a716-446655440000",
+        "version": "1.0",
+        "annotations": [
+            {"labelId": "category", "value": "Music", "timestamp": "2024-01-01T00:00:00Z"}
+        ],
+        "metadata": {"createdAt": "2024-01-01T00:00:00Z", "source": "api"},
+    },
+    "signed": {"jwtEventData": EXAMPLE_JWS},
+}
+_LOCATION = {"Location": {"type": "string"}}
+_RECEIPTS = {
+    200: Answer("It was stored before.", ReceiptAnswer, headers=_LOCATION),
+    201: Answer("The event is stored, and will be anchored.", ReceiptAnswer, headers=_LOCATION),
+}
+_ERRORS = (
+    "invalid_package",
+    "device_certificate_missing",
+    "device_certificate_invalid",
+    "signature_invalid",
+    "package_expired",
+    "event_id_conflict",
+    "conflict",
+    "content_mismatch",
+    "clock_skew",
+    "event_too_old",
+    "labels_violated",
+)
 
 
 class SignedEventsResource(Resource):
     """``POST /api/v1/events/package``: the EventApp's way in, JSON only."""
 
     access = {"POST": SENDERS}
+    describes = {
+        "POST": Operation(
+            id="sendEventPackage",
+            summary="Send one event, JSON only: the EventApp's way in",
+            tag="events",
+            details=_DETAILS,
+            body=RequestBody({JSON: SignedEvent | EventPackage}, _EXAMPLES),
+            answers=_RECEIPTS,
+            errors=_ERRORS,
+        )
+    }
 
     def __init__(
         self,
@@ -58,6 +114,7 @@ class SignedEventsResource(Resource):
     def _json(self, req: falcon.Request, submitter: Credentials) -> Receipt:
         body = Body(req, self._max_json_size, self._request_timeout)
         document = parse_ijson(body.read_all())
+        self._require_standing(req, submitter)
         if not isinstance(document, dict) or _SIGNED not in document:
             return self._ingest.ingest_package(document, submitter)
         jws = document[_SIGNED]
@@ -66,6 +123,11 @@ class SignedEventsResource(Resource):
             raise InvalidPackageError("the signed package is not a JWS", [fault])
         signed = self._identities.check_signed_package(jws, submitter)
         return self._ingest.ingest_signed(jws, signed, submitter)
+
+    def _require_standing(self, req: falcon.Request, submitter: Credentials) -> None:
+        """Look again at whom a body comes from that took its time: it may have been revoked."""
+        if time.perf_counter() - req.context.started > _SLOW_SECONDS:
+            self._identities.require_standing(submitter)
 
     @staticmethod
     def _answer(resp: falcon.Response, receipt: Receipt) -> None:
@@ -82,6 +144,23 @@ class SignedEventsResource(Resource):
 
 class EventsResource(SignedEventsResource):
     """``POST /api/v1/events``: one event, as JSON or as a form whose media is streamed."""
+
+    describes = {
+        "POST": Operation(
+            id="sendEvent",
+            summary="Send one event, as JSON or as a form with its media",
+            tag="events",
+            details=f"{_DETAILS} In a form the package's media is without `data`; its bytes are "
+            "streamed to storage.",
+            body=RequestBody(
+                {JSON: SignedEvent | EventPackage},
+                _EXAMPLES,
+                form={_EVENT_PART: EventPackage, _MEDIA_PART: get_args(MediaType)},
+            ),
+            answers=_RECEIPTS,
+            errors=_ERRORS,
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         media_type = (req.content_type or "").partition(";")[0].strip().lower()
@@ -116,6 +195,7 @@ class EventsResource(SignedEventsResource):
                     received = open_uploads.enter_context(uploading)
             if _EVENT_PART not in seen:
                 raise InvalidPackageError("the form has no part named event")
+            self._require_standing(req, submitter)
             return self._ingest.ingest_with_media(document, received, submitter)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 import json
 from typing import Annotated
@@ -19,14 +20,35 @@ from eventserver_core.errors import (
 from eventserver_core.http.access import ADMINS, ANYONE, CHALLENGED, Resource, caller
 from eventserver_core.http.body import Body
 from eventserver_core.http.errors import validation_faults
+from eventserver_core.http.openapi.answers.server import Challenge as ChallengeAnswer
+from eventserver_core.http.openapi.answers.server import DeviceCertificate, KeySet
+from eventserver_core.http.openapi.operation import (
+    EXAMPLE_KEY,
+    JSON,
+    NOTHING,
+    Answer,
+    Operation,
+    RequestBody,
+)
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.revocation import RevokeCertificates
 
 _MAX_BODY = 64 * 1024
 _BODY_SECONDS = 5.0
+_SOLVED = {
+    "solution": {
+        "challenge_id": "the challenge's",
+        "nonce": 51966,
+        "hash": "AAArl36wVTMKJLTVpFCTe5RPMgvhXr+g2YAbgFWmPUg=",
+    },
+    "public_key": base64.b64encode(json.dumps(EXAMPLE_KEY).encode()).decode(),
+    "relay_id": "device_1704067200000",
+}
 
 
-class _Solution(BaseModel):
+class SolvedChallenge(BaseModel):
+    """A nonce with which the digest begins as the challenge wants it."""
+
     model_config = ConfigDict(strict=True)
 
     challenge_id: Annotated[str, Field(min_length=1, max_length=4096)]
@@ -39,7 +61,7 @@ class PowSolution(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    solution: _Solution
+    solution: SolvedChallenge
     public_key: Annotated[str, Field(max_length=8192)]
     relay_id: Annotated[str | None, Field(max_length=256)] = None
 
@@ -48,6 +70,14 @@ class PowChallengeResource(Resource):
     """``POST /api/v1/pow/challenge``: a proof of work to be done."""
 
     access = {"POST": CHALLENGED}
+    describes = {
+        "POST": Operation(
+            id="makeChallenge",
+            summary="Ask for a proof of work to be done",
+            tag="devices",
+            answers={200: Answer("The challenge; it lives 10 minutes.", ChallengeAnswer)},
+        )
+    }
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -67,6 +97,16 @@ class PowVerificationResource(Resource):
     """``POST /api/v1/pow/verify``: trades a proof of work for a device's certificate."""
 
     access = {"POST": CHALLENGED}
+    describes = {
+        "POST": Operation(
+            id="redeemChallenge",
+            summary="Trade a proof of work for a device's certificate",
+            tag="devices",
+            body=RequestBody({JSON: PowSolution}, {"a solution": _SOLVED}),
+            answers={200: Answer("The certificate.", DeviceCertificate)},
+            errors=("invalid_package", "invalid_solution", "challenge_used"),
+        )
+    }
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -96,6 +136,14 @@ class CertificateResource(Resource):
     """``DELETE /api/v1/certificates/{jti}``: revokes a certificate, or a TLS one by its serial."""
 
     access = {"DELETE": ADMINS}
+    describes = {
+        "DELETE": Operation(
+            id="revokeCertificate",
+            summary="Revoke a certificate",
+            tag="admins",
+            answers={204: NOTHING},
+        )
+    }
 
     def __init__(self, revocation: RevokeCertificates) -> None:
         self._revocation = revocation
@@ -109,6 +157,15 @@ class KeySetResource(Resource):
     """``GET /.well-known/jwks.json``: the keys that certificates can be checked with."""
 
     access = {"GET": ANYONE}
+    describes = {
+        "GET": Operation(
+            id="getKeySet",
+            summary="The public keys that certificates can be checked with",
+            tag="keys",
+            answers={200: Answer("The keys.", KeySet, media_type="application/jwk-set+json")},
+            errors=("backend_unavailable",),
+        )
+    }
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities

@@ -14,12 +14,35 @@ from eventserver_core.domain.relay import RelayState
 from eventserver_core.errors import InvalidInputError, NotFoundError
 from eventserver_core.http.access import ADMINS, MAYBE_ADMINS, Resource, caller, optional_caller
 from eventserver_core.http.documents import Document, read_document, whole_number
+from eventserver_core.http.openapi.answers.network import (
+    NetworkStats,
+    Relay,
+    RelayAddresses,
+    RelayHealth,
+    RelayPage,
+)
+from eventserver_core.http.openapi.operation import (
+    EXAMPLE_KEY,
+    JSON,
+    MERGE_PATCH,
+    NOTHING,
+    Answer,
+    Operation,
+    Parameter,
+    RequestBody,
+)
 from eventserver_core.services.relay_health import CheckRelayHealth
 from eventserver_core.services.relays import Relays
 
 _MAX_PAGE = 500
 _MAX_KEY = 255
 _Name = Annotated[str, Field(min_length=1, max_length=262)]
+_LOCATION = {"Location": {"type": "string"}}
+_RELAY = {
+    "networkAddress": "relay.example.org:8443",
+    "publicKey": EXAMPLE_KEY,
+    "region": "eu-west-1",
+}
 
 
 class RelayRegistration(Document):
@@ -57,6 +80,41 @@ class RelaysResource(Resource):
     """``/api/v1/relays``: the active ones' addresses for anyone, all in full for admins."""
 
     access = {"GET": MAYBE_ADMINS, "POST": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="listRelays",
+            summary="Where the active relays are; for admins all relays, in full",
+            tag="relays",
+            answers={
+                200: Answer("With an admin's certificate a page.", RelayPage | RelayAddresses)
+            },
+            parameters=(
+                Parameter("after", "Admins: `next` of the page before.", {"type": "string"}),
+                Parameter(
+                    "limit",
+                    "Admins: how many.",
+                    {"type": "integer", "minimum": 1, "maximum": _MAX_PAGE, "default": 100},
+                ),
+                Parameter(
+                    "state",
+                    "Admins: only those in this state.",
+                    {"type": "string", "enum": [state.value for state in RelayState]},
+                ),
+            ),
+        ),
+        "POST": Operation(
+            id="registerRelay",
+            summary="Register a relay that runs already",
+            tag="relays",
+            details="It waits for approval.",
+            body=RequestBody({JSON: RelayRegistration}, {"a relay": _RELAY}),
+            answers={
+                200: Answer("The same was registered before.", Relay, headers=_LOCATION),
+                201: Answer("It is on record.", Relay, headers=_LOCATION),
+            },
+            errors=("address_not_allowed", "conflict"),
+        ),
+    }
 
     def __init__(self, relays: Relays) -> None:
         self._relays = relays
@@ -79,23 +137,45 @@ class RelaysResource(Resource):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         sent = read_document(req, RelayRegistration)
-        relay = self._relays.register(
+        relay, created = self._relays.register(
             sent.network_address, sent.public_key, sent.region, sent.names, caller(req)
         )
-        _created(resp, relay, falcon.HTTP_201)
+        _created(resp, relay, falcon.HTTP_201 if created else falcon.HTTP_200)
 
 
 class RelayProvisioningResource(Resource):
     """``POST /api/v1/relays/provision``: asks for a relay to be launched."""
 
     access = {"POST": ADMINS}
+    describes = {
+        "POST": Operation(
+            id="provisionRelay",
+            summary="Launch a relay",
+            tag="relays",
+            details="The worker launches the machine, which enrols by itself.",
+            body=RequestBody(
+                {JSON: ProvisioningOrder},
+                {"a small machine": {"region": "us-east-1", "instance_type": "t3.micro"}},
+            ),
+            answers={202: Answer("It is being launched.", Relay, headers=_LOCATION)},
+            parameters=(
+                Parameter(
+                    "Idempotency-Key",
+                    "The same key gives the same relay, however often the request is sent.",
+                    {"type": "string", "minLength": 1, "maxLength": _MAX_KEY},
+                    "header",
+                ),
+            ),
+            errors=("machine_not_allowed", "idempotency_key_reused", "quota_exceeded"),
+        )
+    }
 
     def __init__(self, relays: Relays) -> None:
         self._relays = relays
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         sent = read_document(req, ProvisioningOrder)
-        key = req.get_header("Idempotency-Key")
+        key = _unquoted(req.get_header("Idempotency-Key"))
         if key is not None and not (1 <= len(key) <= _MAX_KEY and key.isprintable()):
             raise InvalidInputError(f"Idempotency-Key: expected 1 to {_MAX_KEY} characters")
         relay = self._relays.provision(sent.region, sent.instance_type, key, caller(req))
@@ -106,6 +186,14 @@ class RelayStatsResource(Resource):
     """``GET /api/v1/relays/stats``: numbers over the network."""
 
     access = {"GET": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="getNetworkStats",
+            summary="Numbers over the network",
+            tag="relays",
+            answers={200: Answer("As of now.", NetworkStats)},
+        )
+    }
 
     def __init__(self, relays: Relays) -> None:
         self._relays = relays
@@ -119,6 +207,34 @@ class RelayResource(Resource):
     """``/api/v1/relays/{relay_id}``: one relay."""
 
     access = {"GET": ADMINS, "PATCH": ADMINS, "DELETE": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="getRelay",
+            summary="Read a relay in full",
+            tag="relays",
+            answers={200: Answer("The relay.", Relay)},
+        ),
+        "PATCH": Operation(
+            id="patchRelay",
+            summary="Approve or suspend a relay",
+            tag="relays",
+            body=RequestBody(
+                {JSON: RelayPatch, MERGE_PATCH: RelayPatch},
+                {
+                    "approve": {"state": "active"},
+                    "suspend": {"state": "suspended", "reason": "odd traffic"},
+                },
+            ),
+            answers={200: Answer("The relay as it is now.", Relay)},
+            errors=("conflict",),
+        ),
+        "DELETE": Operation(
+            id="decommissionRelay",
+            summary="Decommission a relay, for good",
+            tag="relays",
+            answers={204: NOTHING},
+        ),
+    }
 
     def __init__(self, relays: Relays) -> None:
         self._relays = relays
@@ -144,6 +260,15 @@ class RelayHealthResource(Resource):
     """``GET /api/v1/relays/{relay_id}/health``: asks the relay, and says what it found."""
 
     access = {"GET": ADMINS}
+    describes = {
+        "GET": Operation(
+            id="checkRelayHealth",
+            summary="Ask a relay how it is",
+            tag="relays",
+            answers={200: Answer("What it said, or why it said nothing.", RelayHealth)},
+            errors=("address_not_allowed",),
+        )
+    }
 
     def __init__(self, relays: Relays, check_health: CheckRelayHealth) -> None:
         self._relays = relays
@@ -191,6 +316,12 @@ def relay_document(relay: RelayRecord) -> dict[str, Any]:
         "tlsCertificateExpiresAt": moment(relay.tls_expires_at),
         "tlsSerialNumber": relay.tls_serial,
     }
+
+
+def _unquoted(key: str | None) -> str | None:
+    """Return a key that was sent as a structured field's string (RFC 9651) or bare."""
+    quoted = key is not None and len(key) >= 2 and key[0] == key[-1] == '"'
+    return key[1:-1] if key is not None and quoted else key
 
 
 def _created(resp: falcon.Response, relay: RelayRecord, status: str) -> None:

@@ -175,6 +175,9 @@ class ProvisioningContract(ProvisioningSuite):
         for _ in range(3):
             backend_factory().terminate(machine.id)
         assert is_gone(backend_factory().describe(machine.id))
+        another = backend_factory().launch(self.request())
+        backend_factory().terminate(machine.id)
+        assert not is_gone(backend_factory().describe(another.id))
 
     def test_a_terminated_machine_makes_room(self, backend_factory: ProvisioningFactory) -> None:
         """End a machine; what it took can be had again, under another key."""

@@ -160,11 +160,11 @@ class EC2Settings(Section, name="ec2"):
         doc="How many machines there may be at once, in all regions together.",
     )
     deployment: str = option(
-        "eventserver",
+        None,
         parser=_matching(_DEPLOYMENT),
         expected="at most 63 letters, digits, dots, hyphens and underscores",
-        doc="This EventServer's name in the machines' tags; each that shares an account needs "
-        "another.",
+        doc="This EventServer's name in the machines' tags. Each that shares an account needs one "
+        "of its own: two of the same name end each other's machines.",
     )
     key_name: str = option("", doc="The key pair that logs in to machines; unset is none.")
     instance_profile: str = option(

@@ -241,6 +241,7 @@ TestRemembersForItself = suite(
     "test_a_machine_is_described_as_it_is",
     "test_a_terminated_machine_is_gone",
     "test_another_enrollment_makes_no_other_machine",
+    "test_ending_again_succeeds",
     "test_launches_at_once_are_told_apart_by_their_keys",
     "test_one_key_gives_one_machine",
 )
@@ -255,6 +256,7 @@ TestOneForAll = suite(
     OneForAll,
     "test_a_terminated_machine_is_gone",
     "test_a_terminated_machine_makes_room",
+    "test_ending_again_succeeds",
     "test_launches_at_once_are_told_apart_by_their_keys",
     "test_two_keys_give_two_machines",
 )
@@ -305,7 +307,9 @@ class EndsThemAll(PlainProvider):
         self.machines.clear()
 
 
-TestEndsThemAll = suite(EndsThemAll, "test_a_terminated_machine_is_gone")
+TestEndsThemAll = suite(
+    EndsThemAll, "test_a_terminated_machine_is_gone", "test_ending_again_succeeds"
+)
 
 
 class EndsOnlyOnce(PlainProvider):

@@ -79,7 +79,7 @@ def test_addresses_are_handed_out_in_their_order(provisioning: StaticProvisionin
     machines = [provisioning.launch(request(key)) for key in "abc"]
     assert [machine.address for machine in machines] == ADDRESSES
     assert machines[0] == Machine(
-        "relay-1.example", MachineState.RUNNING, "relay-1.example", "us-east-1", "t3.micro"
+        "a", MachineState.RUNNING, "relay-1.example", "us-east-1", "t3.micro"
     )
 
 
@@ -98,7 +98,7 @@ def test_when_none_is_free_the_deployer_is_told_what_to_do(
 def test_a_freed_address_goes_to_the_next_key(provisioning: StaticProvisioning) -> None:
     for key in "abc":
         provisioning.launch(request(key))
-    provisioning.terminate("relay-2.example:8443")
+    provisioning.terminate("b")
     assert provisioning.launch(request("d")).address == "relay-2.example:8443"
 
 
@@ -110,30 +110,31 @@ def test_what_was_handed_out_is_listed_with_its_holders_key(
     assert dict(StaticProvisioning(path, []).launched()) == machines
     machines["d"] = provisioning.launch(request("d"))
     assert dict(provisioning.launched()) == machines
-    assert machines["d"].id == "relay-2.example:8443"
+    assert machines["d"].address == "relay-2.example:8443"
 
 
 def test_a_key_whose_machine_was_ended_gets_no_other(provisioning: StaticProvisioning) -> None:
     provisioning.launch(request("a"))
-    provisioning.terminate("relay-1.example")
+    provisioning.terminate("a")
     late = provisioning.launch(request("a"))
-    assert (late.id, late.state) == ("relay-1.example", MachineState.TERMINATED)
+    assert (late.address, late.state) == ("relay-1.example", MachineState.TERMINATED)
     provisioning.launch(request("b"))
     assert provisioning.launch(request("a")).state is MachineState.TERMINATED
     assert provisioning.launch(request("b")).state is MachineState.RUNNING
 
 
-def test_an_address_is_described_as_its_last_holder_left_it(
+def test_each_holder_of_an_address_is_described_for_itself(
     provisioning: StaticProvisioning,
 ) -> None:
-    assert provisioning.describe("relay-1.example") is None
+    assert provisioning.describe("a") is None
     for key, ended in (("a", True), ("b", True), ("c", False)):
         provisioning.launch(LaunchRequest(key, f"region-{key}", "t3.micro"))
         if ended:
-            provisioning.terminate("relay-1.example")
-        machine = provisioning.describe("relay-1.example")
+            provisioning.terminate(key)
+    for key, ended in (("a", True), ("b", True), ("c", False)):
+        machine = provisioning.describe(key)
         assert machine is not None
-        assert machine.region == f"region-{key}"
+        assert (machine.address, machine.region) == ("relay-1.example", f"region-{key}")
         assert (machine.state is MachineState.TERMINATED) is ended
 
 

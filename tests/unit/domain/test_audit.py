@@ -150,17 +150,20 @@ class TestFaults:
         assert faults([chain(1)[0], theirs[1]]) == ["entry 2 does not follow the one before it"]
 
 
+ID = "9a1f0e6c-2b7d-4c53-8f1a-6d0e5b4c3a21"
+
+
 class TestCheckpoints:
     HEAD = AuditHead(7, "ab" * 32)
 
-    def test_a_head_gives_the_same_package_every_time(self) -> None:
-        packages = [checkpoint_package(self.HEAD, NOW) for _ in range(2)]
+    def test_a_head_and_an_id_give_the_same_package_every_time(self) -> None:
+        packages = [checkpoint_package(self.HEAD, NOW, ID) for _ in range(2)]
         assert packages[0] == packages[1] == json.loads(json.dumps(packages[0]))
         first, second = (make_statement(package, None).digest_hex for package in packages)
         assert first == second
 
     def test_the_package_passes_and_says_what_the_head_is(self) -> None:
-        package = checkpoint_package(self.HEAD, NOW)
+        package = checkpoint_package(self.HEAD, NOW, ID)
         parsed = check_package(package)
         assert parsed.created_at == NOW
         assert {a["labelId"]: a["value"] for a in package["annotations"]} == {
@@ -170,6 +173,5 @@ class TestCheckpoints:
 
     def test_another_head_is_another_event(self) -> None:
         heads = [self.HEAD, AuditHead(8, "cd" * 32), AuditHead(7, "ef" * 32)]
-        packages = [checkpoint_package(head, NOW) for head in heads]
-        assert len({package["id"] for package in packages}) == 3
+        packages = [checkpoint_package(head, NOW, ID) for head in heads]
         assert len({make_statement(package, None).digest_hex for package in packages}) == 3

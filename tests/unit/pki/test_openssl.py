@@ -141,16 +141,16 @@ def test_a_certificate_holds_until_it_is_on_the_list(
     own = RevokedSerial(issued.serial_hex, now, RevocationReason.KEY_COMPROMISE)
     with_list = ("-crl_check", "-x509_strict", "-CRLfile", "issuing.crl")
     for revoked in ([], [other]):
-        (tmp_path / "issuing.crl").write_bytes(live.revocation_list(revoked, now, DAY))
+        (tmp_path / "issuing.crl").write_bytes(live.revocation_list(revoked, now, DAY, 7))
         assert verify(tmp_path, *with_list) == "leaf.pem: OK\n"
-    (tmp_path / "issuing.crl").write_bytes(live.revocation_list([other, own], now, DAY))
+    (tmp_path / "issuing.crl").write_bytes(live.revocation_list([other, own], now, DAY, 7))
     assert "certificate revoked" in verify(tmp_path, *with_list, check=False)
 
 
 def test_a_list_reads_as_what_it_is(live: CertificateAuthority, tmp_path: Path) -> None:
     now = instant.now()
     revoked = [RevokedSerial("0a1b", now, RevocationReason.CESSATION_OF_OPERATION)]
-    (tmp_path / "issuing.crl").write_bytes(live.revocation_list(revoked, now, DAY))
+    (tmp_path / "issuing.crl").write_bytes(live.revocation_list(revoked, now, DAY, 7))
     (tmp_path / "issuing.pem").write_text(ssl.DER_cert_to_PEM_cert(live.issuing_der))
     text = openssl(
         *("crl", "-inform", "DER", "-in", "issuing.crl", "-noout", "-text"),

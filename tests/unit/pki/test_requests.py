@@ -15,10 +15,10 @@ from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID, Ob
 
 from eventserver_core.pki.names import AllowedNames
 from eventserver_core.pki.refusals import (
-    AddressNotAllowedError,
     CaNotAllowedError,
     ExtensionNotAllowedError,
     KeyNotAllowedError,
+    NameNotAllowedError,
     RefusedRequestError,
     TooManyNamesError,
     UnreadableRequestError,
@@ -316,10 +316,12 @@ def test_a_common_name_of_another_is_refused(common_name: str) -> None:
     assert details == [f"CN '{common_name}' is not a name of this relay"]
 
 
-def test_a_request_without_names_is_refused() -> None:
-    assert codes_and_details(request([]))[0] == "csr_address_not_allowed"
+def test_a_request_without_names_is_for_all_that_are_allowed() -> None:
     empty: Extension = (alternative_names([]), False)
-    assert codes_and_details(request([], extensions=[empty]))[0] == "csr_address_not_allowed"
+    for pem in (request([]), request([], extensions=[empty])):
+        named = {str(name.value) for name in read_request(pem, ALLOWED).names}
+        assert named == {*ALLOWED.hosts, *map(str, ALLOWED.addresses)}
+        assert len(named) >= 2
 
 
 def test_faults_name_at_most_ten_names_and_shorten_them() -> None:
@@ -358,5 +360,5 @@ def test_every_refusal_has_its_own_code() -> None:
         "csr_address_not_allowed",
         "csr_extension_not_allowed",
     }
-    assert {UnreadableRequestError, AddressNotAllowedError} <= set(kinds)
+    assert {UnreadableRequestError, NameNotAllowedError} <= set(kinds)
     assert len(kinds) == 7

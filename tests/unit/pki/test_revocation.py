@@ -10,6 +10,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from eventserver_core.domain.instant import to_milliseconds
 from eventserver_core.pki.authority import CertificateAuthority
+from eventserver_core.pki.profile import CLOCK_SKEW
 from eventserver_core.pki.revocation import RevocationReason, RevokedSerial
 
 from .samples import NOW
@@ -19,7 +20,7 @@ SERIALS = ["0a", "7f" + "00" * 18 + "01", "7f01", "01"]
 
 
 def crl(authority: CertificateAuthority, *revoked: RevokedSerial) -> x509.CertificateRevocationList:
-    return x509.load_der_x509_crl(authority.revocation_list(revoked, NOW, DAY))
+    return x509.load_der_x509_crl(authority.revocation_list(revoked, NOW, DAY, 7))
 
 
 def gone(serial: str, reason: RevocationReason = RevocationReason.UNSPECIFIED) -> RevokedSerial:
@@ -31,7 +32,7 @@ def test_an_empty_list_is_signed_and_dated(authority: CertificateAuthority) -> N
     issuing = x509.load_der_x509_certificate(authority.issuing_der)
     assert found.is_signature_valid(issuing.public_key())  # type: ignore[arg-type]
     assert found.issuer == issuing.subject
-    assert (found.last_update_utc, found.next_update_utc) == (NOW, NOW + DAY)
+    assert (found.last_update_utc, found.next_update_utc) == (NOW - CLOCK_SKEW, NOW + DAY)
     assert list(found) == []
 
 
@@ -39,7 +40,7 @@ def test_a_list_names_its_issuer_and_has_a_number(authority: CertificateAuthorit
     extensions = {extension.oid: extension for extension in crl(authority).extensions}
     assert set(extensions) == {ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER}
     number = extensions[ExtensionOID.CRL_NUMBER].value
-    assert number == x509.CRLNumber(to_milliseconds(NOW))
+    assert number == x509.CRLNumber((7 << 48) + to_milliseconds(NOW))
     issuing = x509.load_der_x509_certificate(authority.issuing_der)
     own = issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     identifier = extensions[ExtensionOID.AUTHORITY_KEY_IDENTIFIER].value
@@ -49,12 +50,24 @@ def test_a_list_names_its_issuer_and_has_a_number(authority: CertificateAuthorit
 
 def test_a_later_list_has_a_higher_number(authority: CertificateAuthority) -> None:
     numbers = [
-        x509.load_der_x509_crl(authority.revocation_list([], NOW + later, DAY))
+        x509.load_der_x509_crl(authority.revocation_list([], NOW + later, DAY, 7))
         .extensions.get_extension_for_class(x509.CRLNumber)
         .value.crl_number
         for later in (timedelta(), timedelta(milliseconds=1), timedelta(seconds=1))
     ]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_list_after_something_was_done_has_a_higher_number_whatever_the_clock_says(
+    authority: CertificateAuthority,
+) -> None:
+    before, after = (
+        x509.load_der_x509_crl(authority.revocation_list([], NOW - DAY * sequence, DAY, sequence))
+        .extensions.get_extension_for_class(x509.CRLNumber)
+        .value.crl_number
+        for sequence in (1, 2)
+    )
+    assert before < after
 
 
 def test_entries_are_sorted_by_serial_number(authority: CertificateAuthority) -> None:

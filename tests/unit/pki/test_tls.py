@@ -108,7 +108,7 @@ def test_a_client_that_reads_the_list_refuses_what_is_on_it(
 
     def informed(*revoked: RevokedSerial) -> ssl.SSLContext:
         context = trusting(live.root_pem)
-        crl = ssl.DER_cert_to_PEM_cert(live.revocation_list(revoked, now, DAY))
+        crl = ssl.DER_cert_to_PEM_cert(live.revocation_list(revoked, now, DAY, 7))
         path = tmp_path / "issuing.crl"
         path.write_text(crl.replace("CERTIFICATE", "X509 CRL"))
         context.load_verify_locations(path)

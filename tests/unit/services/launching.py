@@ -25,12 +25,18 @@ from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.enrollment import EnrollmentRepository
 from eventserver_core.db.relays import RelayRecord, RelayRepository
-from eventserver_core.errors import BackendUnavailableError, LeaseLostError
+from eventserver_core.domain.network_address import NetworkAddress
+from eventserver_core.errors import (
+    AddressNotAllowedError,
+    BackendUnavailableError,
+    LeaseLostError,
+)
 from eventserver_core.pki.authority import CertificateAuthority, create_authority
 from eventserver_core.services.audit import AuditTrail
 from eventserver_core.services.enrollment import EnrollmentLimits, Enrollments, Invitations
 from eventserver_core.services.identity import Identities
 from eventserver_core.services.provisioning import FollowLimits, FollowRelays
+from eventserver_core.services.relay_health import HealthReport
 from eventserver_core.services.relays import RelayLimits, Relays
 from eventserver_core.testing.clock import ManualClock
 from tests.db.network_rows import credentials
@@ -124,14 +130,22 @@ class Provider:
 
 
 class Network:
-    """The registry, and the worker that looks after it, on a real database."""
+    """The registry, and the worker that looks after it, on a real database.
+
+    Attributes:
+        serves: whether relays answer who asks for their health.
+        not_allowed: whether they are where nobody may be asked.
+        asked: where relays were asked.
+    """
 
     def __init__(self, database: Database, clock: ManualClock, folder: Path) -> None:
         self.clock = clock
+        self.serves, self.not_allowed = True, False
+        self.asked: list[str] = []
         self.provider: ProvisioningBackend = Provider()
         self.relays = RelayRepository(database)
         self.entries = AuditRepository(database)
-        self.trail = AuditTrail(self.entries, clock.now)
+        self.trail = AuditTrail(self.entries, clock.now, tuple)
         tokens, self._folder = EnrollmentRepository(database), folder
         self.registry = Relays(
             self.relays,
@@ -174,9 +188,17 @@ class Network:
             self.relays,
             self._invitations,
             self.trail,
+            self._ask,
             FollowLimits(timedelta(seconds=INTERVAL), timedelta(seconds=SWEEP_AFTER), can_enroll),
             self.clock.now,
         )
+
+    def _ask(self, address: NetworkAddress) -> HealthReport:
+        self.asked.append(str(address))
+        if self.not_allowed:
+            raise AddressNotAllowedError(f"{address.host} is a private address")
+        detail = "It says that it is healthy." if self.serves else "It refused the connection."
+        return HealthReport(self.serves, self.clock.now(), None, None, detail, None)
 
     def work(self, still_mine: Callable[[], None] = lambda: None, after: float = 0) -> None:
         """Do one round, a while later."""

@@ -41,18 +41,91 @@ class TestLaunching:
         (enrollment,) = provider.enrollments[relay_id]
         assert enrollment is not None
         assert (enrollment.server_url, enrollment.relay_id) == (SERVER, relay_id)
+        network.serves = False
         network.enroll(relay_id, enrollment.token)
+        network.work()
         relay = network.get(relay_id)
-        assert (relay.state, relay.next_look_at, relay.give_up_at) == ("active", None, None)
-        provider.calls.clear()
+        assert relay.state == "provisioning"
+        assert "does not serve yet: It refused the connection." in (relay.reason or "")
+        network.serves = True
+        network.work(after=INTERVAL)
+        relay = network.get(relay_id)
+        assert network.asked == [ADDRESS, ADDRESS]
+        assert (relay.state, relay.reason, relay.give_up_at) == ("active", None, None)
         network.work(after=2 * TIMEOUT)
-        assert set(provider.calls) == {"launched"}
-        assert network.get(relay_id) == relay
+        assert network.get(relay_id).state == "active"
         assert network.actions() == [
             "relay_requested",
             "relay_launched",
             "relay_enrolled",
+            "relay_activated",
         ]
+
+    def test_a_relay_whose_certificates_were_lost_on_the_way_has_failed(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        """It enrolled, as far as anybody knows here, and never served."""
+        network.serves = False
+        network.enroll(launched)
+        for after in (INTERVAL, TIMEOUT, 0):
+            network.work(after=after)
+        relay = network.get(launched)
+        assert (relay.state, relay.machine_id) == ("failed", None)
+        assert (relay.reason or "").startswith("it enrolled, but does not serve: ")
+        assert provider.states() == [MachineState.TERMINATED]
+
+    def test_a_relay_where_nobody_may_be_asked_has_failed(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        network.not_allowed = True
+        network.enroll(launched)
+        network.work()
+        relay = network.get(launched)
+        assert relay.state == "failed"
+        assert "see relays.allowed_networks" in (relay.reason or "")
+
+    def test_an_address_that_another_relay_has_is_not_taken(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        second = network.ask()
+        network.work()
+        provider.become("m-1", RUNNING, address=ADDRESS)
+        for _ in range(3):
+            network.work(after=INTERVAL)
+        relay = network.get(second)
+        assert (relay.state, relay.network_address, relay.machine_id) == ("failed", None, None)
+        assert "another relay is at" in (relay.reason or "")
+        assert network.get(launched).state == "provisioning"
+
+    def test_a_machine_that_ends_later_takes_its_relay_out(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        network.enroll(launched)
+        network.work()
+        assert network.relays.active_addresses() == [ADDRESS]
+        provider.become("m-0", MachineState.TERMINATED)
+        network.work(after=301)
+        relay = network.get(launched)
+        assert (relay.state, relay.reason) == ("failed", "its machine has ended")
+        assert network.relays.active_addresses() == []
+
+    def test_a_fault_of_one_holds_up_no_other(self, network: Network, provider: Provider) -> None:
+        poisoned = network.ask()
+        network.clock.advance(0.001)
+        other = network.ask()
+        attempts: list[int] = []
+
+        def raise_once() -> None:
+            attempts.append(1)
+            if len(attempts) == 1:
+                raise RuntimeError("a fault of the plugin's")
+
+        provider.before["launch"] = raise_once
+        network.work()
+        assert network.get(other).machine_id == "m-0"
+        assert network.get(poisoned).machine_id is None
+        network.work(after=INTERVAL)
+        assert network.get(poisoned).machine_id == "m-1"
 
     def test_where_machines_cannot_enrol_by_themselves_they_are_told_nothing(
         self, network: Network, provider: Provider
@@ -186,7 +259,7 @@ class TestFailing:
         for _ in range(2):
             network.work(after=INTERVAL)
         relay = network.get(launched)
-        assert (relay.state, relay.machine_id, relay.next_look_at) == ("active", "m-0", None)
+        assert (relay.state, relay.machine_id) == ("active", "m-0")
         assert provider.states() == [RUNNING]
 
 
@@ -197,6 +270,7 @@ class TestEnding:
         network.work()
         assert set(provider.calls) <= {"launched"}
         assert network.get(relay_id).next_look_at is None
+        assert provider.machines == {}
 
     def test_while_it_is_launched(self, network: Network, provider: Provider) -> None:
         relay_id = network.ask()

@@ -1,0 +1,1 @@
+"""What is counted, and answering those who ask for it."""

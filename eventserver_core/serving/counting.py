@@ -1,0 +1,109 @@
+"""The directory in which the processes of one server count together.
+
+It is chosen before ``metrics`` is imported, which this module doesn't do. The directory lies in
+memory where that can be had: its files are written with each request, and of no use afterwards.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from eventserver_core.errors import ConfigurationError
+from eventserver_core.log import get_logger
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own name for it; who sets it chooses the directory."""
+
+_log = get_logger()
+_PREFIX = "eventserver-metrics-"
+_STARTING = "eventserver-starting-"
+_LOCK = "lock"
+_MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a directory there that is ours alone
+_SIZES = {
+    "histogram": 512 * 1024,
+    "counter": 128 * 1024,
+    "gauge_liveall": 64 * 1024,
+    "gauge_livemax": 64 * 1024,
+    "gauge_livemostrecent": 64 * 1024,
+    "gauge_livesum": 64 * 1024,
+    "gauge_max": 64 * 1024,
+}
+
+
+def open_directory() -> None:
+    """Have this process, and all that it starts, count in a fresh directory.
+
+    What servers left behind that were killed is removed.
+
+    Raises:
+        ConfigurationError: there is nowhere to put it.
+    """
+    try:
+        if chosen := os.environ.get(VARIABLE):
+            Path(chosen).mkdir(parents=True, exist_ok=True)
+            for path in Path(chosen).glob("*.db"):
+                path.unlink()
+            return
+        parent = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else tempfile.gettempdir()
+        _remove_abandoned(Path(parent))
+        starting = Path(tempfile.mkdtemp(prefix=_STARTING, dir=parent))
+        lock = os.open(starting / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process and its forks have ended
+        # it has its name once it is locked, or another server would take it for abandoned
+        made = starting.rename(starting.with_name(starting.name.replace(_STARTING, _PREFIX)))
+    except OSError as ex:
+        raise ConfigurationError(
+            f"{VARIABLE}: no directory to count in can be made: {ex.strerror}"
+        ) from ex
+    os.environ[VARIABLE] = str(made)
+    atexit.register(_remove, made, os.getpid())
+    reserve_or_warn()
+
+
+def reserve_or_warn() -> None:
+    """Take the space that this process will count in, where it counts in files.
+
+    A file's page that can't be had when it is written to would kill the process (``SIGBUS``).
+    """
+    if directory := os.environ.get(VARIABLE):
+        for name, size in _SIZES.items():
+            path = Path(directory) / f"{name}_{os.getpid()}.db"
+            try:
+                with path.open("ab") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as ex:
+                _log.warning("metrics_short_of_space", directory=directory, error=ex.strerror)
+                return
+
+
+def forget(pid: int) -> None:
+    """Take a process that has ended out of what holds for the living; what it counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    if os.environ.get(VARIABLE):
+        with suppress(FileNotFoundError):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _remove(directory: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a fork ends before its master does
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for directory in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if directory.stat().st_uid != os.getuid() or directory.is_symlink():
+                continue
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,1 @@
+pip install 'eventserver-core[testing]' eventserver-auth-cert

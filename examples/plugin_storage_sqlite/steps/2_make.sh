@@ -1,0 +1,1 @@
+eventserver plugin new storage sqlite

@@ -1,0 +1,2 @@
+pip install --editable './storage_sqlite[testing]'
+pytest storage_sqlite

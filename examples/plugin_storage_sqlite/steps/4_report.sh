@@ -1,0 +1,1 @@
+pytest storage_sqlite --eventserver-report=report.json

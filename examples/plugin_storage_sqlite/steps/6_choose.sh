@@ -1,0 +1,2 @@
+eventserver plugins
+eventserver check-config

@@ -1,0 +1,1 @@
+eventserver serve --with-worker
