@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eventserver_core.wiring import Services
     from eventserver_core.wiring.survey import Process, Survey
 
+_PIPED_WIDTH = 240
 _CHECKS = {"chain": "blockchain"}
 """What callers see of a role under another name."""
 
@@ -153,7 +154,7 @@ def _print_settings(settings: Settings) -> None:
     for origin in settings.origins:
         source = "[dim]default[/dim]" if origin.source == "default" else plain(origin.source)
         table.add_row(f"{origin.section}.{origin.spec.key}", plain(origin.shown), source)
-    Console().print(table)
+    _console().print(table)
 
 
 def _print_backends(reached: Mapping[str, str | None]) -> None:
@@ -161,9 +162,14 @@ def _print_backends(reached: Mapping[str, str | None]) -> None:
     for name, why in reached.items():
         mark = "[green]ok[/green]" if why is None else "[red]no[/red]"
         table.add_row(plain(name), mark, plain(why or ""))
-    Console().print(table)
+    _console().print(table)
 
 
 def _print_warnings(survey: Survey) -> None:
     for warning in survey.warnings:
         click.secho(f"warning: {printable(warning)}", fg="yellow", err=True)
+
+
+def _console() -> Console:
+    """Return where tables go: as wide as they are, where nobody's terminal would wrap them."""
+    return Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)

@@ -19,7 +19,7 @@ from eventserver_core.cli.context import (
 )
 from eventserver_core.cli.progress import progress_bar
 from eventserver_core.errors import BackendUnavailableError
-from eventserver_core.services.rebuild import DamagedPack, RebuildIndex, Rebuilt
+from eventserver_core.services.rebuild import Conflict, DamagedPack, RebuildIndex, Rebuilt
 
 _KEPT = 10_000
 """So many damaged packs are named in the summary; those after them are counted only."""
@@ -34,6 +34,7 @@ class _Followed:
         self._inserting: Any = None
         self._quiet = quiet
         self.kept: list[DamagedPack] = []
+        self.conflicts: list[Conflict] = []
 
     def read(self, packs: int) -> None:
         self._progress.update(self._reading, completed=packs)
@@ -43,6 +44,16 @@ class _Followed:
 
     def inserted(self, lines: int) -> None:
         self._progress.advance(self._inserting, lines)
+
+    def undecided(self, conflict: Conflict) -> None:
+        if len(self.conflicts) < _KEPT:
+            self.conflicts.append(conflict)
+        if not self._quiet:
+            click.secho(
+                f"✗ event {conflict.event_id}: {conflict.kept.digest_hex} is taken, since it came "
+                f"first; {conflict.left.digest_hex} in {conflict.left.pack_key} is left out",
+                fg="red",
+            )
 
     def damaged(self, pack: DamagedPack) -> None:
         if len(self.kept) < _KEPT:
@@ -65,8 +76,8 @@ def command(context: CommandContext, dry_run: bool, as_json: bool) -> None:
     Not in storage, and not made again: batches and anchors, revocations, admins, relays and their
     certificates, labels, the audit trail. What is in no backup of these is lost.
 
-    Exit status 0 where every pack was whole, 1 where some were damaged and left out, 3 where
-    storage or the database went away; run it again then.
+    Exit status 0 where every pack was whole and every id one event's, 1 where something was left
+    out that a person has to look at, 3 where storage or the database went away; run it again then.
     """
     with progress_bar() as progress:
         followed = _Followed(progress, quiet=as_json)
@@ -81,7 +92,7 @@ def command(context: CommandContext, dry_run: bool, as_json: bool) -> None:
         click.echo(json.dumps(_document(summary, followed, dry_run=dry_run), indent=2))
     else:
         _print_summary(summary, dry_run=dry_run)
-    if summary.damaged:
+    if summary.damaged or summary.undecided:
         sys.exit(EXIT_FAILURE)
 
 
@@ -96,6 +107,15 @@ def _document(summary: Rebuilt, followed: _Followed, *, dry_run: bool) -> dict[s
         "signaturesAdded": summary.signatures,
         "repeated": summary.repeated,
         "conflicting": summary.conflicting,
+        "undecided": summary.undecided,
+        "undecidedEvents": [
+            {
+                "eventId": conflict.event_id,
+                "taken": {"hash": conflict.kept.digest_hex, "pack": conflict.kept.pack_key},
+                "leftOut": {"hash": conflict.left.digest_hex, "pack": conflict.left.pack_key},
+            }
+            for conflict in followed.conflicts
+        ],
         "damaged": summary.damaged,
         "damagedPacks": [{"key": pack.key, "detail": pack.detail} for pack in followed.kept],
     }
@@ -112,6 +132,12 @@ def _print_summary(summary: Rebuilt, *, dry_run: bool) -> None:
         ("damaged", f"{summary.damaged} packs or lines that were left out"),
     ):
         click.echo(f"{name + ':':<20}{count}")
+    if summary.undecided:
+        click.echo(
+            f"{summary.undecided} ids have two contents, of which storage doesn't say which one "
+            "was acknowledged: ask who sent them, which has the answer.",
+            err=True,
+        )
     if summary.damaged:
         click.echo(
             "Put the damaged objects back from another version or copy of the storage, and run "

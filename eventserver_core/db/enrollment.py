@@ -67,11 +67,13 @@ class EnrollmentRepository:
             ended.execute(database)
 
     def live_of(self, relay_id: str, now: datetime) -> list[datetime]:
-        """Return when each of a relay's TLS certificates ends that has not ended."""
+        """Return when each of a relay's TLS certificates ends that still holds."""
         row = TlsCertificateRow
         return [
             found.not_after
-            for found in self._certificates(row.relay_id == relay_id, row.not_after > now)
+            for found in self._certificates(
+                row.relay_id == relay_id, row.not_after > now, row.revoked_at.is_null()
+            )
         ]
 
     def add_certificate(self, certificate: TlsRecord) -> None:

@@ -6,11 +6,15 @@ A scrape never fails and never takes long: what can't be asked in time is left o
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -132,6 +136,9 @@ class Scrape:
             yield gauge
 
 
+_LOCK = "moving"
+
+
 class _Collected:
     """What was collected, as a collector."""
 
@@ -148,6 +155,22 @@ def _counted() -> Iterable[Metric]:
             collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         except ValueError:  # the directory is gone: better little than nothing
             return []
-        metrics: Iterable[Metric] = collector.collect()  # type: ignore[no-untyped-call]
+        with undisturbed(Path(collector._path)):
+            metrics: Iterable[Metric] = list(collector.collect())  # type: ignore[no-untyped-call]
         return metrics
     return REGISTRY.collect()
+
+
+@contextmanager
+def undisturbed(directory: Path, *, alone: bool = False) -> Iterator[None]:
+    """Keep the files of ended processes where they are while all are read, or move them alone.
+
+    A scrape in between would see counts twice or not at all, and Prometheus a counter that was
+    reset.
+    """
+    lock = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)

@@ -136,7 +136,7 @@ class MetricsSettings(Section, name="metrics"):
     """Where a worker that runs by itself is scraped; the API is at ``/metrics``."""
 
     worker_host: str = option(
-        "0.0.0.0",  # noqa: S104
+        "127.0.0.1",
         doc="The address that a worker's /metrics listens on.",
     )
     worker_port: int = option(

@@ -38,6 +38,7 @@ from eventserver_core.services.identity import Identities
 
 _TOKEN_BYTES = 32
 _MAX_LIVE = 20
+_LONGEST_WAIT = 3600.0
 _FORGET_AFTER = timedelta(days=90)
 """Until then a token that comes too late is told so, and not that nobody knows it."""
 
@@ -204,13 +205,13 @@ class Enrollments:
             PublicKeyMismatchError: a relay came with another key than it enrolled with.
         """
         if by.role is Role.RELAY and by.subject != relay_id:
-            self._audit.record(by, "permission_denied", relay_id, tried="renewal")
             raise PermissionDeniedError("a relay renews its own certificate only")
         with self._audit.changing(by):
             relay = _find(self._relays, relay_id)
             _require_enrollable(relay)
             now = self._clock()
-            self._require_room(relay_id, now)
+            if by.role is Role.RELAY:
+                self._require_room(relay_id, now)
             certificates = self._certify(relay, csr, now, new_key=by.role is Role.ADMIN)
             self._audit.record(
                 by,
@@ -229,7 +230,7 @@ class Enrollments:
         if len(held) >= _MAX_LIVE:
             raise RateLimitedError(
                 f"this relay has {len(held)} TLS certificates that have not ended",
-                (min(held) - now).total_seconds(),
+                min(_LONGEST_WAIT, (min(held) - now).total_seconds()),
             )
 
     def _check_token(self, relay_id: str, token: str, now: datetime) -> None:

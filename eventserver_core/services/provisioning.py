@@ -111,7 +111,7 @@ class FollowRelays:
                 self._step(relay)
             except BackendUnavailableError as ex:
                 _log.warning("relay_not_followed", relay=relay.id, error=str(ex))
-                if relay.state is RelayState.PROVISIONING and self._is_late(relay):
+                if self._is_late(relay) and relay.enrolled_at is None:
                     self._fail(relay, f"it could not be launched in time: {ex}")
                 else:
                     self._look_again(relay, str(ex))
@@ -142,10 +142,13 @@ class FollowRelays:
             self._put_off(relay, None)
             return
         machine = self._provisioning().describe(relay.machine_id)
-        if machine is None or machine.state in _OVER:
+        if machine is not None and machine.state in _OVER:
             self._fail(relay, "its machine has ended")
-        else:
-            self._put_off(relay, self._clock() + _LOOK_AFTER_INTERVAL)
+            return
+        if machine is None:
+            # that nobody knows it is not that it ended: another plugin or account may be asked
+            _log.warning("machine_not_found", relay=relay.id, machine=relay.machine_id)
+        self._put_off(relay, self._clock() + _LOOK_AFTER_INTERVAL)
 
     def _put_off(self, relay: RelayRecord, until: datetime | None) -> None:
         with self._audit.changing():

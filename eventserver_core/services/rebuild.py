@@ -33,7 +33,7 @@ _IN_MEMORY = 8 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE named (pack TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
 CREATE TABLE line (received_at INTEGER, pack TEXT, position INTEGER, row TEXT);
-CREATE TABLE taken (digest TEXT PRIMARY KEY, event_id TEXT UNIQUE, row TEXT);
+CREATE TABLE taken (digest TEXT PRIMARY KEY, event_id TEXT UNIQUE, row TEXT, made INTEGER);
 """
 
 
@@ -56,7 +56,10 @@ class Rebuilt:
         inserted: rows that were made, or would be.
         signatures: signatures that were added to a row, or would be.
         repeated: lines whose event has a row, or came earlier.
-        conflicting: lines with an id that another event has; their senders were told 409.
+        conflicting: lines with an id that another event has.
+        undecided: those of them whose other event got its row only now. Where a row could not be
+            written after its line, the one that came later under the same id is the one that was
+            acknowledged: a person has to look.
         damaged: packs or lines that were left out.
     """
 
@@ -67,7 +70,22 @@ class Rebuilt:
     signatures: int = 0
     repeated: int = 0
     conflicting: int = 0
+    undecided: int = 0
     damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two lines with one id and other contents.
+
+    Attributes:
+        kept: what has the row, or gets it.
+        left: what has none.
+    """
+
+    event_id: str
+    kept: NewEvent
+    left: NewEvent
 
 
 class Listener(Protocol):
@@ -81,6 +99,9 @@ class Listener(Protocol):
 
     def inserted(self, lines: int) -> None:
         """Hear how many of them were."""
+
+    def undecided(self, conflict: Conflict) -> None:
+        """Hear of a line that is left out, and may be the one that was acknowledged."""
 
     def damaged(self, pack: DamagedPack) -> None:
         """Hear of a pack or a line that is left out; there may be any number."""
@@ -120,7 +141,7 @@ class RebuildIndex:
             listener.begin_inserting(summary.lines)
             lines = notes.execute("SELECT row FROM line ORDER BY received_at, pack, position")
             while chunk := [_row(text) for (text,) in islice(lines, _CHUNK)]:
-                self._take(notes, chunk, summary, dry_run=dry_run)
+                self._take(notes, chunk, summary, listener, dry_run=dry_run)
                 listener.inserted(len(chunk))
         return summary
 
@@ -185,6 +206,7 @@ class RebuildIndex:
         notes: sqlite3.Connection,
         lines: Sequence[NewEvent],
         summary: Rebuilt,
+        listener: Listener,
         *,
         dry_run: bool,
     ) -> None:
@@ -192,26 +214,29 @@ class RebuildIndex:
         there = self._events.known(
             [line.digest_hex for line in lines], [line.event_id for line in lines]
         )
-        _remember(notes, there)
+        _remember(notes, there, made=False)
         new: list[NewEvent] = []
         signed: list[NewEvent] = []
         for line in lines:
             known = notes.execute(
-                "SELECT row FROM taken WHERE digest = ? OR event_id = ?",
+                "SELECT row, made FROM taken WHERE digest = ? OR event_id = ?",
                 [line.digest_hex, line.event_id],
             ).fetchone()
             if known is None:
                 new.append(line)
-                _remember(notes, [line])
+                _remember(notes, [line], made=True)
                 continue
             row = _row(known[0])
             if row.digest_hex != line.digest_hex:
                 summary.conflicting += 1
+                if known[1]:  # a row that was there says itself which was acknowledged
+                    summary.undecided += 1
+                    listener.undecided(Conflict(line.event_id, row, line))
                 continue
             summary.repeated += 1
             if takes_signature(row, line):
                 signed.append(line)
-                _remember(notes, [_with_signature(row, line)])
+                _remember(notes, [_with_signature(row, line)], made=bool(known[1]))
         summary.inserted += len(new) if dry_run else self._events.insert_many(new)
         summary.signatures += len(signed) if dry_run else sum(map(self._sign, signed))
 
@@ -239,10 +264,10 @@ def _with_signature(row: NewEvent, line: NewEvent) -> NewEvent:
     )
 
 
-def _remember(notes: sqlite3.Connection, rows: Iterable[NewEvent]) -> None:
+def _remember(notes: sqlite3.Connection, rows: Iterable[NewEvent], *, made: bool) -> None:
     notes.executemany(
-        "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)",
-        [(row.digest_hex, row.event_id, _text(row)) for row in rows],
+        "INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)",
+        [(row.digest_hex, row.event_id, _text(row), made) for row in rows],
     )
 
 

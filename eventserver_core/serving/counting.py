@@ -11,7 +11,9 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
+from operator import add
 from pathlib import Path
 
 from eventserver_core.errors import ConfigurationError
@@ -34,6 +36,15 @@ _SIZES = {
     "gauge_livesum": 64 * 1024,
     "gauge_max": 64 * 1024,
 }
+
+
+_ADDED_UP: dict[str, Callable[[float, float], float]] = {
+    "counter": add,
+    "histogram": add,
+    "gauge_max": max,
+}
+_ENDED = 0
+"""In place of a process id, of which none is 0."""
 
 
 def open_directory() -> None:
@@ -83,12 +94,40 @@ def reserve_or_warn() -> None:
 
 
 def forget(pid: int) -> None:
-    """Take a process that has ended out of what holds for the living; what it counted stays."""
+    """Take a process that has ended out of what holds for the living; what it counted stays.
+
+    Its counts go to those of all that have ended, in one file for each kind: processes are
+    replaced for as long as the server runs, and memory for their files is limited.
+    """
     from prometheus_client.multiprocess import mark_process_dead
 
-    if os.environ.get(VARIABLE):
-        with suppress(FileNotFoundError):
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    from eventserver_core.metrics.scrape import undisturbed
+
+    directory = os.environ.get(VARIABLE)
+    if not directory:
+        return
+    with suppress(OSError), undisturbed(Path(directory), alone=True):
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        for kind, together in _ADDED_UP.items():
+            _add_up(Path(directory), kind, pid, together)
+
+
+def _add_up(
+    directory: Path, kind: str, pid: int, together: Callable[[float, float], float]
+) -> None:
+    from prometheus_client.mmap_dict import MmapedDict
+
+    path = directory / f"{kind}_{pid}.db"
+    if not path.exists():
+        return
+    ended = MmapedDict(str(directory / f"{kind}_{_ENDED}.db"))  # type: ignore[no-untyped-call]
+    try:
+        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+            so_far, _ = ended.read_value(key)  # type: ignore[no-untyped-call]
+            ended.write_value(key, together(so_far, value), timestamp)  # type: ignore[no-untyped-call]
+    finally:
+        ended.close()  # type: ignore[no-untyped-call]
+    path.unlink()
 
 
 def _remove(directory: Path, owner: int) -> None:

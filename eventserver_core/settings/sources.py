@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,7 +111,11 @@ class Sources:
             for stem in stems
             if (layer := read_file(directory, stem, self.faults)) is not None
         ]
-        self.warnings = list(_unread_environment(self.environment, directory))
+        self.warnings: list[str] = []
+        if (doubt := _unread_environment(self.environment, directory)) is not None:
+            said, is_typo = doubt
+            # where production was meant, weak secrets must not be taken for want of two letters
+            (self.faults if is_typo else self.warnings).append(said)
 
     def load(self, sections: Iterable[type[Section]]) -> Settings:
         """Read and check every section.
@@ -222,19 +226,27 @@ class Sources:
 
     def _unknown(self, sections: Iterable[type[Section]], *, others: bool) -> Iterable[str]:
         known = {section.name: [spec.key for spec in section.options()] for section in sections}
-        return unknown_names(self._files, self._environ, known, others=others)
+        own_names = [
+            spec.environment_variable
+            for section in sections
+            for spec in section.options()
+            if spec.environment_variable
+        ]
+        return unknown_names(self._files, self._environ, known, own_names, others=others)
 
 
-def _unread_environment(environment: str, directory: Path) -> Iterator[str]:
-    """Warn of a name that changes nothing, and was probably to be ``production``."""
+def _unread_environment(environment: str, directory: Path) -> tuple[str, bool] | None:
+    """Tell of a name that changes nothing, and whether it looks like another one misspelt."""
     stems = sorted(path.stem for path in directory.glob("*") if path.suffix in SUFFIXES)
     known = [DEVELOPMENT, PRODUCTION, *(stem for stem in stems if stem != "default")]
-    if environment not in known and _ENVIRONMENT_NAME.match(environment):
-        # "prod" is near to production for people, and not for difflib
-        near = [name for name in known if name.startswith(environment)]
-        near = near or difflib.get_close_matches(environment, known, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        yield (
-            f"{ENVIRONMENT_VARIABLE}: {environment} has no file of its own in {directory}, and "
-            f"only {PRODUCTION} refuses weak and missing secrets{meant}"
-        )
+    if environment in known or not _ENVIRONMENT_NAME.match(environment):
+        return None
+    # "prod" is near to production for people, and not for difflib
+    near = [name for name in known if name.startswith(environment)]
+    near = near or difflib.get_close_matches(environment, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    said = (
+        f"{ENVIRONMENT_VARIABLE}: {environment} has no file of its own in {directory}, and "
+        f"only {PRODUCTION} refuses weak and missing secrets{meant}"
+    )
+    return said, bool(near)

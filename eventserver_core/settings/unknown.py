@@ -14,12 +14,15 @@ from eventserver_core.settings.layers import (
 )
 
 _STEM = "EVENTSERVER_"
+_VERY_NEAR = 0.85
+"""Names without our prefix are mostly somebody else's."""
 
 
 def unknown_names(
     files: Sequence[FileLayer],
     environ: Mapping[str, str],
     known: Mapping[str, Sequence[str]],
+    own_names: Sequence[str],
     *,
     others: bool,
 ) -> Iterator[str]:
@@ -29,6 +32,7 @@ def unknown_names(
         files: the files.
         environ: the environment variables.
         known: the keys of each section.
+        own_names: environment variables with a name of their own, such as DATABASE_URL.
         others: whether there may be more sections than these.
     """
     for layer in files:
@@ -50,6 +54,10 @@ def unknown_names(
                 yield f"{variable}: nobody reads this; did you mean {name}?"
         elif (meant := _misspelt(variable, known)) is not None:
             yield f"{variable}: nobody reads this; did you mean {meant}?"
+        else:
+            near = difflib.get_close_matches(variable, own_names, 1, _VERY_NEAR)
+            if near and near[0] != variable and near[0] not in environ:
+                yield f"{variable}: nobody reads this; did you mean {near[0]}?"
 
 
 def _no_section(section: str, known: Mapping[str, Sequence[str]]) -> str:

@@ -13,11 +13,13 @@ from eventserver_core.errors import ConfigurationError
 from eventserver_core.plugins import PROTOCOLS, Plugins
 from eventserver_core.sections import (
     CORE_SECTIONS,
+    CaSettings,
     DatabaseSettings,
     PluginSettings,
     ServerSettings,
 )
 from eventserver_core.settings import Settings, Sources
+from eventserver_core.settings.strength import weakness
 
 _SQLITE_FILE = "eventserver.sqlite3"
 
@@ -53,9 +55,17 @@ def load_configuration(
 
 def cross_faults(settings: Settings) -> list[str]:
     """Return what is wrong with settings only in view of each other."""
-    if settings.is_production and settings[ServerSettings].public_url.startswith("http:"):
-        return ["server.public_url: expected https in production; relays send their tokens there"]
-    return []
+    if not settings.is_production:
+        return []
+    faults = []
+    if settings[ServerSettings].public_url.startswith("http:"):
+        faults.append(
+            "server.public_url: expected https in production; relays send their tokens there"
+        )
+    passphrase = settings[CaSettings].passphrase
+    if passphrase and (why := weakness(passphrase)) is not None:
+        faults.append(f"ca.passphrase: it is {why}; set it to the output of: openssl rand -hex 32")
+    return faults
 
 
 def open_database(settings: Settings) -> Database:

@@ -52,7 +52,12 @@ def test_in_production_the_passphrase_must_be_given_and_long(run: Run) -> None:
     missing = run("ca", "init", **production)
     assert (missing.exit_code, "ca.passphrase: missing" in missing.stderr) == (78, True)
     short = run("ca", "init", EVENTSERVER__CA__PASSPHRASE="short", **production)
-    assert (short.exit_code, "ca.passphrase: shorter" in short.stderr) == (78, True)
+    assert (short.exit_code, "ca.passphrase: it is" in short.stderr) == (78, True)
+    example = "your-secret-key-change-in-production-please"
+    copied = run("ca", "init", EVENTSERVER__CA__PASSPHRASE=example, **production)
+    assert (copied.exit_code, "ca.passphrase: it is" in copied.stderr) == (78, True)
+    checked = run("check-config", EVENTSERVER__CA__PASSPHRASE="short", **production)
+    assert checked.exit_code == 78
     assert not Path("data/ca").exists()
     made = run("ca", "init", EVENTSERVER__CA__PASSPHRASE=PASSPHRASE, **production)
     assert made.exit_code == 0, made.output

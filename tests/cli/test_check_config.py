@@ -141,19 +141,50 @@ def test_what_keeps_a_server_from_starting_is_told_here_too(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("prod", "production"), ("prodution", "production"), ("stagin", "staging"), ("qa", None)],
+    [("prod", "production"), ("prodution", "production"), ("stagin", "staging")],
 )
-def test_an_environment_that_changes_nothing_is_doubted(
-    run: Run, home: Path, name: str, meant: str | None
-) -> None:
+def test_a_misspelt_environment_is_refused(run: Run, home: Path, name: str, meant: str) -> None:
+    """It would take the secrets and the addresses of a first try."""
     (home / "config").mkdir()
     (home / "config" / "staging.toml").write_text("[server]\nport = 4000\n")
     environ = {"EVENTSERVER_ENVIRONMENT": name, "JWT_SECRET": CANARY}
+    result = run("check-config", "--json", **environ)
+    assert result.exit_code == 78
+    (fault,) = json.loads(result.stdout)["faults"]
+    assert fault.startswith(f"EVENTSERVER_ENVIRONMENT: {name} has no file of its own in config")
+    assert fault.endswith(f"did you mean {meant}?")
+    assert run("migrate", "status", **environ).exit_code == 78
+
+
+def test_an_environment_without_a_file_is_doubted(run: Run) -> None:
+    environ = {"EVENTSERVER_ENVIRONMENT": "qa", "JWT_SECRET": CANARY}
     (warning,) = json.loads(run("check-config", "--json", **environ).stdout)["warnings"]
-    assert warning.startswith(f"EVENTSERVER_ENVIRONMENT: {name} has no file of its own in config")
-    assert warning.endswith(f"did you mean {meant}?" if meant else "missing secrets")
+    assert warning.startswith("EVENTSERVER_ENVIRONMENT: qa has no file of its own in config")
     told = run("check-config", **environ)
     assert f"warning: {warning}" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("BLOCKCHAIN_RPC_ULR", "BLOCKCHAIN_RPC_URL"),
+        ("JWT_SECERT", "JWT_SECRET"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(run: Run, name: str, meant: str) -> None:
+    """Or a server would run on SQLite, or on the ledger, without a word."""
+    result = run("check-config", "--json", **{name: "postgresql://nowhere.invalid/none"})
+    assert result.exit_code == 78
+    assert (
+        f"{name}: nobody reads this; did you mean {meant}?" in json.loads(result.stdout)["faults"]
+    )
+
+
+@pytest.mark.parametrize("name", ["DATABASE", "PGDATABASE", "MY_DATABASE_URL_BACKUP", "SECRET"])
+def test_a_variable_of_somebody_elses_is_let_through(run: Run, name: str) -> None:
+    assert run("check-config", "--json", **{name: "x"}).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["development", "production", "staging"])

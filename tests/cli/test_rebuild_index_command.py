@@ -202,10 +202,15 @@ def test_of_two_contents_with_one_id_the_earlier_one_counts(
     forget(kept, first)
     other = taking.ingest.ingest_package(package | {"version": "2.0"}, taking.relay).digest_hex
     forget(kept)
-    found = rebuild(run)
+    found = rebuild(run, status=1)
     assert (found["inserted"], found["conflicting"], found["repeated"]) == (1, 1, 0)
     assert list(kept.rows()) == [first]
-    assert other != first
+    (undecided,) = found["undecidedEvents"]
+    assert undecided["eventId"] == package["id"]
+    assert (undecided["taken"]["hash"], undecided["leftOut"]["hash"]) == (first, other)
+    # once there is a row, it says which one was acknowledged
+    again = rebuild(run)
+    assert (again["conflicting"], again["undecided"]) == (1, 0)
 
 
 def test_a_signature_that_came_later_comes_back(run: Run, taking: Taking, kept: Kept) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 import tomllib
 from collections.abc import Mapping
@@ -120,6 +121,7 @@ def pod_configuration(role: str) -> Configuration:
     stand_ins = {
         "DATABASE_URL": "postgresql://eventserver@database.example/eventserver",
         "EVENTSERVER__REDIS__URL": "redis://cache.example:6379",
+        "EVENTSERVER__CA__PASSPHRASE": secrets.token_hex(32),
     }
     environ = {
         entry["name"]: entry.get("value") or stand_ins.get(entry["name"], "by-reference")

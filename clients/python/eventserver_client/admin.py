@@ -29,11 +29,7 @@ _OVER = ("failed", "suspended", "decommissioned")
 
 
 class AdminClient(Client):
-    """Calls an EventServer as an admin does.
-
-    What is registered twice is refused the second time, so ``register_relay`` isn't repeated
-    where the answer may have been lost; it then raises ``AnswerLostError``.
-    """
+    """Calls an EventServer as an admin does."""
 
     def register_relay(
         self,
@@ -50,8 +46,9 @@ class AdminClient(Client):
             region: where it is.
             names: more DNS names and IP addresses for its TLS certificate.
 
-        Raises:
-            AnswerLostError: it may have been registered; ``relays`` knows.
+        Returns:
+            The relay; the same one where it is registered already, with this key, address and
+            region.
         """
         document: dict[str, Any] = {
             "networkAddress": network_address,
@@ -63,9 +60,8 @@ class AdminClient(Client):
         answer = self._transport.call(
             "POST",
             path_of("relays"),
-            wanted=(HTTPStatus.CREATED,),
+            wanted=(HTTPStatus.CREATED, HTTPStatus.OK),
             content=post_json(document),
-            repeatable=False,
         )
         return read(Relay, answer.document())
 
@@ -174,7 +170,8 @@ class AdminClient(Client):
             signing_key: the key that this client's certificate binds.
 
         Raises:
-            ValueError: there is no certificate that says who signs, or the key is none.
+            ValueError: there is no certificate that says who signs, the public key is none, or
+                the signing key is not EC P-256.
         """
         issuer = subject_of(self._transport.certificate() or "")
         authorization = authorize_key(issuer, name, public_key_jwk, signing_key)
@@ -192,7 +189,11 @@ class AdminClient(Client):
         return read(Admin, answer.document())
 
     def obtain_certificate(self, admin_id: str, signing_key: SigningKey) -> AdminCertificate:
-        """Get an admin's own certificate by its own key; no certificate is needed for this."""
+        """Get an admin's own certificate by its own key; no certificate is needed for this.
+
+        Raises:
+            ValueError: the key is not EC P-256.
+        """
 
         def content(opened: ExitStack) -> Mapping[str, Any]:
             # signed anew for each try: each works once

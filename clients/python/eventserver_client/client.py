@@ -24,6 +24,7 @@ from eventserver_client.retrying import RetryPolicy
 from eventserver_client.transport import Certificate, Content, Transport, post_bytes, post_json
 
 TIMEOUT = 30.0
+MAX_EVIDENCE_SIZE = 1024**3
 _EVENTS = "/api/v1/events"
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _TAKEN = (HTTPStatus.CREATED, HTTPStatus.OK)
@@ -119,8 +120,19 @@ class Client:
             raise NotYetError(f"no proof of {digest_hex} within {timeout:g} seconds")
         return proof
 
-    def download_evidence(self, digest_hex: str, path: Path) -> None:
-        """Write an event's evidence, a ZIP, to a file, which is there whole or not at all."""
+    def download_evidence(
+        self, digest_hex: str, path: Path, max_size: int = MAX_EVIDENCE_SIZE
+    ) -> None:
+        """Write an event's evidence, a ZIP, to a file, which is there whole or not at all.
+
+        Args:
+            digest_hex: the event hash.
+            path: of the file.
+            max_size: bytes; of more nothing is kept.
+
+        Raises:
+            ProtocolError: it is larger, or its end can't be told.
+        """
         part = path.with_name(f".{path.name}.{uuid.uuid4()}")
 
         def receive(chunks: Iterator[bytes]) -> None:
@@ -129,7 +141,7 @@ class Client:
                     file.write(chunk)
 
         try:
-            self._transport.download(f"{_event(digest_hex)}/package", receive)
+            self._transport.download(f"{_event(digest_hex)}/package", receive, max_size)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

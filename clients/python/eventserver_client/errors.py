@@ -65,16 +65,20 @@ class RateLimitedError(EventServerError):
 
 
 class UnavailableError(EventServerError):
-    """The server can't be reached, or can't take it now (503), for as long as was tried.
+    """The server can't be reached, or can't take it now (503, 408, 504), as long as was tried.
 
     Attributes:
         retry_after: seconds after which the server asked to be tried again; None where it
             didn't.
+        status: the HTTP status; None where there was no answer.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class AnswerLostError(UnavailableError):

@@ -55,6 +55,7 @@ def save_key(path: Path, key: SigningKey) -> None:
         os.link(part, path)  # unlike a rename, never over a key that is there
     finally:
         part.unlink()
+    _sync(path.parent)
 
 
 def load_key(path: Path) -> SigningKey:
@@ -111,32 +112,46 @@ def thumbprint(jwk: Mapping[str, object]) -> str:
     return encode_base64url(hashlib.sha256(text.encode()).digest())
 
 
-def make_csr(key: SigningKey, common_name: str, names: Sequence[str]) -> str:
+def make_csr(key: SigningKey, common_name: str, names: Sequence[str] = ()) -> str:
     """Make a signing request (PKCS #10) for a relay's TLS certificate.
 
     Args:
         key: the relay's one key.
         common_name: the relay's id.
-        names: its DNS names and IP addresses.
+        names: its DNS names and IP addresses; without any it asks for all that the server has
+            on record.
 
     Returns:
         PEM.
 
     Raises:
-        ValueError: there is no name, or one is none.
+        ValueError: a name is none.
     """
-    if not names:
-        raise ValueError("a relay needs a DNS name or an IP address at least")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    request = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(subject)
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-        )
-        .sign(key, None if isinstance(key, Ed25519PrivateKey) else hashes.SHA256())
-    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if names:
+        wanted = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        builder = builder.add_extension(wanted, critical=False)
+    request = builder.sign(key, None if isinstance(key, Ed25519PrivateKey) else hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode()
+
+
+def names_of(certificate_pem: str) -> tuple[str, ...]:
+    """Return the DNS names and IP addresses that a TLS certificate is for, as they come in it.
+
+    Args:
+        certificate_pem: the certificate, or a chain that begins with it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    extensions = x509.load_pem_x509_certificate(certificate_pem.encode()).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    kinds = (x509.DNSName, x509.IPAddress)
+    return tuple(str(name.value) for name in names if isinstance(name, kinds))
 
 
 def encode_base64url(content: bytes) -> str:
@@ -151,6 +166,15 @@ def decode_base64url(text: str) -> bytes:
         ValueError: it is none.
     """
     return base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+
+
+def _sync(directory: Path) -> None:
+    """Have a directory's entries outlive a power loss, too."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _general_name(name: str) -> x509.GeneralName:

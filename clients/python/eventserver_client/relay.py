@@ -16,8 +16,8 @@ class RelayClient(Client):
     def enroll(self, relay_id: str, token: str, csr_pem: str) -> EnrolledCertificates:
         """Trade a one-time token and a signing request for certificates.
 
-        The token works once. So where the answer may have been lost this is not repeated, and
-        an admin must make another token.
+        The token works once. So where the server may have taken it, though no answer or only
+        that of a balancer came, this is not repeated, and an admin must make another token.
 
         Raises:
             AnswerLostError: the token may be used up.

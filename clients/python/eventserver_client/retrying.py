@@ -1,4 +1,4 @@
-"""When a call is tried again: on 503, on time-outs and lost connections, and after a 429."""
+"""When a call is tried again: on 503, 408 and 504, on lost connections, and after a 429."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class RetryPolicy:
     """How patiently a call is tried.
 
     Attributes:
-        deadline: seconds from the first try on, after which no other one begins.
+        deadline: seconds from the first try on, after which no other one begins and any that
+            is under way ends; large content that is sent or fetched fast enough may go on.
         first_wait: seconds of the first backoff at most; each next one may be twice as long.
         longest_wait: seconds of any backoff at most. What the server asks for counts besides.
         most_tries: how often it is tried at most.

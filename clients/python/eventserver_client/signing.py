@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+)
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from eventserver_client.keys import SigningKey, decode_base64url, encode_base64url, thumbprint
@@ -33,6 +36,9 @@ def authorize_key(
 
     Returns:
         A compact JWS that holds for ten minutes.
+
+    Raises:
+        ValueError: the key is not EC P-256.
     """
     claims = {"iss": admin_id, "sub": thumbprint(public_key), "name": name}
     return _sign("admin-authorization+jwt", claims, _AUTHORIZATION_SECONDS, signing_key)
@@ -43,6 +49,9 @@ def assert_admin(admin_id: str, signing_key: SigningKey) -> str:
 
     Returns:
         A compact JWS that holds for two minutes, and works once.
+
+    Raises:
+        ValueError: the key is not EC P-256.
     """
     claims = {"iss": admin_id, "sub": admin_id, "jti": str(uuid.uuid4())}
     return _sign("admin-assertion+jwt", claims, _ASSERTION_SECONDS, signing_key)
@@ -62,14 +71,14 @@ def subject_of(certificate: str) -> str:
 
 
 def _sign(kind: str, claims: Mapping[str, Any], seconds: int, key: SigningKey) -> str:
+    if not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1)):
+        # the key was read from a file: a wrong value, not a wrong program
+        raise ValueError("an admin signs with an EC P-256 key, and no other")  # noqa: TRY004
     now = int(time.time())
-    header = {"alg": "EdDSA" if isinstance(key, Ed25519PrivateKey) else "ES256", "typ": kind}
+    header = {"alg": "ES256", "typ": kind}
     claims = {**claims, "aud": AUDIENCE, "iat": now, "exp": now + seconds}
     text = ".".join(encode_base64url(json.dumps(part).encode()) for part in (header, claims))
-    if isinstance(key, Ed25519PrivateKey):
-        signature = key.sign(text.encode())
-    else:
-        # RFC 7518, section 3.4: both numbers in 32 bytes, not DER
-        numbers = decode_dss_signature(key.sign(text.encode(), ECDSA(hashes.SHA256())))
-        signature = b"".join(number.to_bytes(32, "big") for number in numbers)
+    # RFC 7518, section 3.4: both numbers in 32 bytes, not DER
+    numbers = decode_dss_signature(key.sign(text.encode(), ECDSA(hashes.SHA256())))
+    signature = b"".join(number.to_bytes(32, "big") for number in numbers)
     return f"{text}.{encode_base64url(signature)}"

@@ -24,6 +24,7 @@ from eventserver_client.errors import (
     UnavailableError,
     UntrustedServerError,
 )
+from eventserver_client.network import Patience, PatientTransport
 from eventserver_client.retrying import RetryPolicy, seconds_of
 
 _T = TypeVar("_T")
@@ -36,6 +37,12 @@ Content = Callable[[ExitStack], Mapping[str, Any]]
 
 MAX_ANSWER_SIZE = 16 * 1024 * 1024
 _SHORTEST_TIMEOUT = 0.05
+_LATER = frozenset(
+    {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
+)
+_NOT_BEGUN = "backend_unavailable"
+"""The code of the server's own 503: it did nothing."""
+_PERHAPS_DONE = "the server may have done it, so it wasn't asked again"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
@@ -85,7 +92,9 @@ class Transport:
         address = urlsplit(base_url)
         if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
             raise ValueError("the server's address is https://HOST[:PORT], or http://")
-        if isinstance(verify, str | Path):
+        if verify is None:
+            verify = httpx.create_ssl_context(trust_env=False)
+        elif not isinstance(verify, ssl.SSLContext):
             verify = ssl.create_default_context(cafile=verify)
         self._certificate = certificate
         self._timeout = timeout
@@ -94,7 +103,7 @@ class Transport:
             base_url=base_url,
             # a compressed answer could grow past any limit
             headers={"Accept-Encoding": "identity", "User-Agent": "eventserver-client"},
-            verify=True if verify is None else verify,
+            transport=PatientTransport(verify),
             follow_redirects=False,
             trust_env=False,  # a certificate goes to nobody but the server
         )
@@ -133,41 +142,43 @@ class Transport:
             EventServerError: there was no such answer.
         """
 
-        def send(timeout: float) -> Answer:
+        def send(patience: Patience) -> Answer:
             with self._response(
-                method, path, bearer, params, content, timeout, repeatable
+                method, path, bearer, params, content, patience, repeatable
             ) as response:
-                return _checked(response, wanted, self._timeout)
+                return _checked(response, wanted, self._timeout, repeatable)
 
         return self._tried(send)
 
-    def download(self, path: str, receive: Callable[[Iterator[bytes]], None]) -> None:
+    def download(
+        self, path: str, receive: Callable[[Iterator[bytes]], None], max_size: int
+    ) -> None:
         """Fetch what may be large, and have its bytes received as they come.
 
         Args:
             path: from the server's address on.
             receive: called once for each try, and has to begin anew.
+            max_size: bytes; more are refused.
 
         Raises:
             EventServerError: it couldn't be fetched whole.
         """
 
-        def send(timeout: float) -> None:
-            with self._response("GET", path, True, None, None, timeout, True) as response:
+        def send(patience: Patience) -> None:
+            with self._response("GET", path, True, None, None, patience, True) as response:
                 if response.status_code == HTTPStatus.OK:
-                    _refuse_encoding(response)
-                    receive(response.iter_raw())
+                    receive(_chunks(response, max_size, patience))
                 else:
-                    _checked(response, (HTTPStatus.OK,), self._timeout)
+                    _checked(response, (HTTPStatus.OK,), self._timeout, True)
 
         self._tried(send)
 
-    def _tried(self, send: Callable[[float], _T]) -> _T:
+    def _tried(self, send: Callable[[Patience], _T]) -> _T:
         deadline = time.monotonic() + self._retry.deadline
 
         def attempt() -> _T:
-            left = deadline - time.monotonic()
-            return send(max(min(self._timeout, left), _SHORTEST_TIMEOUT))
+            left = max(deadline - time.monotonic(), _SHORTEST_TIMEOUT)
+            return send(Patience(self._timeout, left))
 
         return self._retry.run(attempt)
 
@@ -179,11 +190,12 @@ class Transport:
         bearer: bool,
         params: Mapping[str, str | int] | None,
         content: Content | None,
-        timeout: float,
+        patience: Patience,
         repeatable: bool,
     ) -> Iterator[httpx.Response]:
         with ExitStack() as opened:
             arguments = dict(content(opened)) if content else {}
+            timeout = httpx.Timeout(patience, pool=patience.left())
             request = self._http.build_request(
                 method, path, params=params, timeout=timeout, **arguments
             )
@@ -221,19 +233,25 @@ def _network_error(error: httpx.HTTPError, call: str, repeatable: bool) -> Event
     found = f"{call}: {type(error).__name__}: {error}"
     if repeatable or isinstance(error, _NEVER_SENT):
         return UnavailableError(found)
-    return AnswerLostError(f"{found}; the server may have done it, so it wasn't asked again")
+    return AnswerLostError(f"{found}; {_PERHAPS_DONE}")
 
 
-def _checked(response: httpx.Response, wanted: tuple[int, ...], seconds: float) -> Answer:
+def _checked(
+    response: httpx.Response, wanted: tuple[int, ...], seconds: float, repeatable: bool
+) -> Answer:
     status = response.status_code
     retry_after = seconds_of(response.headers.get("Retry-After"))
     content = _content(response, seconds)
     if status in wanted:
         return Answer(status, content, retry_after)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        raise UnavailableError(_said(status, content), retry_after)
+    if status in _LATER:
+        said = _refused(status, content)
+        # what stands between may say so of a request that the server has done
+        if repeatable or (status == HTTPStatus.SERVICE_UNAVAILABLE and said.code == _NOT_BEGUN):
+            raise UnavailableError(str(said), retry_after, status)
+        raise AnswerLostError(f"{said}; {_PERHAPS_DONE}", retry_after, status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RateLimitedError(_said(status, content), retry_after)
+        raise RateLimitedError(str(_refused(status, content)), retry_after)
     if status >= HTTPStatus.BAD_REQUEST:
         raise _refused(status, content)
     raise ProtocolError(f"the answer is {status}, which is no answer to this call")
@@ -253,6 +271,25 @@ def _content(response: httpx.Response, seconds: float) -> bytes:
     return bytes(content)
 
 
+def _chunks(response: httpx.Response, max_size: int, patience: Patience) -> Iterator[bytes]:
+    """Read what may be large, for as long as it comes fast enough."""
+    _refuse_encoding(response)
+    too_large = ProtocolError(f"the answer is larger than {max_size} bytes")
+    if "Transfer-Encoding" not in response.headers:
+        length = response.headers.get("Content-Length")
+        if length is None:
+            raise ProtocolError("the answer has no length, so nobody can tell whether it is whole")
+        if int(length) > max_size:
+            raise too_large
+    size = 0
+    for chunk in response.iter_raw():
+        size += len(chunk)
+        if size > max_size:
+            raise too_large
+        patience.extend(len(chunk))
+        yield chunk
+
+
 def _refuse_encoding(response: httpx.Response) -> None:
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ProtocolError("the answer is compressed, which wasn't asked for")
@@ -264,11 +301,6 @@ def _problem(content: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _said(status: int, content: bytes) -> str:
-    error = _refused(status, content)
-    return str(error)
 
 
 def _refused(status: int, content: bytes) -> RefusedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from eventserver_client.keys import (
     load_or_make_key,
     make_csr,
     make_key,
+    names_of,
     public_jwk,
     save_key,
     thumbprint,
@@ -132,6 +134,30 @@ def test_a_signing_request_has_the_names(key: ec.EllipticCurvePrivateKey) -> Non
     ]
 
 
-def test_a_signing_request_needs_a_name() -> None:
-    with pytest.raises(ValueError, match="name"):
-        make_csr(make_key(), "relay-1", [])
+def test_a_request_without_names_asks_for_all_on_record() -> None:
+    request = x509.load_pem_x509_csr(make_csr(make_key(), "relay-1").encode())
+    assert request.is_signature_valid
+    assert request.subject.rfc4514_string() == "CN=relay-1"
+    assert not list(request.extensions)
+
+
+def test_a_certificates_names_are_read(tls_server: tuple[str, Path]) -> None:
+    pem = tls_server[1].read_text()
+    assert names_of(pem) == ("127.0.0.1",)
+    assert names_of(pem + pem) == ("127.0.0.1",)
+    with pytest.raises(ValueError):
+        names_of("nonsense")
+
+
+def test_a_key_outlives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bool, bool]] = []
+    path, sync = tmp_path / "key.pem", os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    save_key(path, make_key())
+    # its bytes before it has its name, then its name
+    assert synced == [(False, False), (True, True)]

@@ -61,6 +61,25 @@ def test_an_enrollment_that_was_not_begun_is_tried_again(
     assert relay.enroll("relay-1", "the-token", "the-csr").relay_id == "relay-1"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(503, pieces=(b"<h1>balancer</h1>",)),
+        problem(503, "no_backend"),
+        problem(504, "backend_unavailable"),
+        problem(408, "request_timeout"),
+    ],
+)
+def test_a_token_is_not_sent_again_where_something_between_answered(
+    reply: Reply, server: ScriptedServer, relay: RelayClient
+) -> None:
+    server.script("POST", ENROLL, reply, Reply(201, CERTIFICATES))
+    with pytest.raises(AnswerLostError, match="may have done it") as caught:
+        relay.enroll("relay-1", "the-token", "the-csr")
+    assert caught.value.status == reply.status
+    assert len(server.received) == 1
+
+
 def test_a_server_that_was_never_reached_has_not_used_the_token() -> None:
     with ScriptedServer() as gone:
         address = gone.url

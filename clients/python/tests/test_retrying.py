@@ -50,6 +50,19 @@ def test_what_is_unavailable_now_is_tried_again(server: ScriptedServer, client: 
     assert len({request.body for request in server.received}) == 1
 
 
+@pytest.mark.parametrize("status", [408, 504])
+def test_a_time_out_that_is_told_is_tried_again(
+    status: int, server: ScriptedServer, client: Client
+) -> None:
+    server.script("POST", EVENTS, problem(status, "too_slow"), Reply(status), STORED)
+    assert client.submit(PACKAGE).event_id == "an-event"
+    server.script("POST", EVENTS, Reply(status))
+    with hurried(server, most_tries=2) as hasty, pytest.raises(UnavailableError) as caught:
+        hasty.submit(PACKAGE)
+    assert caught.value.status == status
+    assert len(server.received) == 5
+
+
 def test_a_lost_answer_is_asked_for_again(server: ScriptedServer, client: Client) -> None:
     server.script("POST", EVENTS, Drop(), Reply(200, RECEIPT))
     assert client.submit(PACKAGE).event_id == "an-event"

@@ -26,7 +26,8 @@ Receives what people witnessed, stores it, anchors its hash on a blockchain, and
 
 - Certificates are bearer tokens. `x-roles` names those whose certificates are let through.
 - Errors are problem details (RFC 9457). Retry 503 and 408 with backoff, and 429 after
-  `Retry-After`; everything else never succeeds as it is.
+  `Retry-After`; a 500 is a fault of the server's that may be gone later; everything else never
+  succeeds as it is.
 - Every `GET` is a `HEAD` too. A method that a path doesn't have is 405, a path that nobody has 404.
 - What is no HTTP/1.1 request at all is `malformed_request`: 400, 414, 417, 431 or 501.
 - Where calls are limited, answers have `RateLimit-Policy` and `RateLimit`.

@@ -11,21 +11,26 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eventserver_client import RelayClient, RetryPolicy
 
 from eventserver_relay import __version__
+from eventserver_relay.enrollment import IdentityError
+from eventserver_relay.files import make_directory
 from eventserver_relay.forwarding import Forwarder
-from eventserver_relay.identity import Identity, IdentityError
+from eventserver_relay.health import health
+from eventserver_relay.identity import Identity
 from eventserver_relay.log import log
 from eventserver_relay.outbox import Outbox
-from eventserver_relay.serving import RelayServer
+from eventserver_relay.serving import MAX_PER_ADDRESS, RelayServer
 
-_ONCE = RetryPolicy(deadline=60, most_tries=1)
 _QUICK_SECONDS = 3.0
 _PATIENT_SECONDS = 10.0
+_TRY_SECONDS = 2
+"""A whole try takes so many times as long as the network may be silent."""
 _GIGABYTE = 1024**3
 
 
@@ -33,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a relay until SIGTERM or SIGINT, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.address is None and not options.show_key:
-        parser.error("--address is needed: what is its TLS certificate for?")
+    if options.name and options.address is None:
+        parser.error("--name is another name, and needs --address besides")
     try:
         _show_key(options.data_dir) if options.show_key else _run(options)
     except (IdentityError, OSError) as ex:
@@ -45,24 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show_key(directory: Path) -> None:
     """Print the public key that an admin registers; make the key where there is none."""
-    _make(directory)
+    make_directory(directory)
     sys.stdout.write(json.dumps(Identity(directory, []).public_key) + "\n")
-
-
-def _make(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _run(options: argparse.Namespace) -> None:
     directory: Path = options.data_dir
-    _make(directory)
+    make_directory(directory)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    host, port = options.address
+    host, port = options.address or (None, None)
     with ExitStack() as opened:
         opened.enter_context(_alone(directory))
-        identity = Identity(directory, [host, *options.name])
+        identity = Identity(directory, [host, *options.name] if host else [])
         identity.establish(options.enrollment)
         outbox = Outbox(directory / "outbox.sqlite", options.max_outbox * 1024 * 1024)
         opened.callback(outbox.close)
@@ -72,27 +73,23 @@ def _run(options: argparse.Namespace) -> None:
                     identity.server_url,
                     identity.certificate,
                     timeout=seconds,
-                    retry=_ONCE,
+                    retry=RetryPolicy(deadline=_TRY_SECONDS * seconds, most_tries=1),
                     verify=identity.trust(),
                 )
             )
             for seconds in (_QUICK_SECONDS, _PATIENT_SECONDS)
         )
         forwarder = Forwarder(outbox, quick, patient)
-
-        def health() -> dict[str, Any]:
-            queued, oldest = outbox.backlog()
-            return {
-                "status": "healthy",
-                "relayId": identity.relay_id,
-                "queued": queued,
-                "oldestQueuedSeconds": oldest,
-                "refused": outbox.refused(),
-                "certificateExpiresAt": identity.expires_at.isoformat(),
-                "version": __version__,
-            }
-
-        server = RelayServer(options.listen, identity, outbox, forwarder, health)
+        report = partial(health, identity, outbox, forwarder)
+        server = RelayServer(
+            options.listen,
+            identity,
+            outbox,
+            forwarder,
+            report,
+            options.max_per_address,
+            options.signed_only,
+        )
         # in this order: no more requests, those under way to their end, then the rest
         opened.enter_context(_thread("renewing", identity.keep_renewed, stopping, forwarder.wake))
         opened.callback(stopping.set)
@@ -102,7 +99,8 @@ def _run(options: argparse.Namespace) -> None:
         opened.enter_context(_thread("serving", server.serve_forever, 0.1))
         opened.callback(server.shutdown)
         bound = int(server.server_address[1])
-        log("relay_started", address=f"https://{_join(host, port or bound)}", listensOn=bound)
+        reached = host or next(iter(identity.names), options.listen[0])
+        log("relay_started", address=f"https://{_join(reached, port or bound)}", listensOn=bound)
         stopping.wait()
         log("relay_stopping")
     log("relay_stopped")
@@ -147,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         "--enrollment",
         type=Path,
         metavar="FILE",
-        help="the document that an admin made for this relay; needed for the first start only",
+        help="the document that an admin made for this relay; needed for the first start, and "
+        "to enrol again",
     )
     parser.add_argument(
         "--data-dir",
@@ -167,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
         "--address",
         type=_reached,
         metavar="HOST[:PORT]",
-        help="where devices reach it, a DNS name or an IP address: its TLS certificate is for it",
+        help="where devices reach it, a DNS name or an IP address: its TLS certificate is for it "
+        "(default: all names that the server has on record)",
     )
     parser.add_argument(
         "--name",
@@ -183,12 +183,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-outbox",
-        type=int,
+        type=_positive,
         default=_GIGABYTE // 1024**2,
         metavar="MIB",
         help="how much is kept at most (default: %(default)s); beyond it devices get 503",
     )
+    parser.add_argument(
+        "--max-per-address",
+        type=_positive,
+        default=MAX_PER_ADDRESS,
+        metavar="NUMBER",
+        help="how many connections one address may have (default: %(default)s); more where "
+        "devices come through a proxy",
+    )
+    parser.add_argument(
+        "--signed-only",
+        action="store_true",
+        help="take only events that a device signed, as a relay on the open internet should",
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
 
 
 def _listening(text: str) -> tuple[str, int]:

@@ -22,9 +22,18 @@ from eventserver_relay.outbox import Answer, Entry, Outbox
 RESERVED_SECONDS = 60.0
 """For so long only the connection that brought an event sends it; then anybody may."""
 
+NOT_ACTIVE = "relay_not_active"
+"""The server's word to a relay that it hasn't looked at yet, or not approved."""
+
 _EVENTS_FAULT = frozenset({400, 409, 413, 415, 422})
 _RELAYS_FAULT = frozenset({401, 403, 404})
+_TIMED_OUT = frozenset({408, 504})
 _LONGEST_PAUSE = 60.0
+_NOT_ACTIVE_PAUSE = 5.0
+_NOT_ACTIVE_TRIES = 360
+"""A launched relay becomes active within minutes; after half an hour it is one like any other."""
+_LONGEST_ASKED = 86400.0
+"""What is asked for beyond it is a mistake, and would end the relay."""
 _LONGEST_DELAY = 3600.0
 _FORGET_SECONDS = 3600.0
 _IDLE_SECONDS = 1.0
@@ -38,11 +47,13 @@ class Later:
         reason: a word for the log.
         everything: whether nothing else can be sent now either.
         asked: seconds that the server wants to be left alone for.
+        refused: whether the server doesn't take this relay's word now.
     """
 
     reason: str
     everything: bool
     asked: float | None = None
+    refused: bool = False
 
 
 class Forwarder:
@@ -52,6 +63,10 @@ class Forwarder:
         outbox: what there is to send.
         quick: a client that tries once, within a device's patience.
         patient: a client that tries once, within the network's.
+
+    Attributes:
+        refusal: the code with which the server last refused the relay itself; empty once it
+            answers for an event.
     """
 
     def __init__(self, outbox: Outbox, quick: Client, patient: Client) -> None:
@@ -62,15 +77,17 @@ class Forwarder:
         self._stopping = False
         self._lock = threading.Lock()
         self._failures = 0
-        self._resume_at = 0.0
+        self._resume_at = 0.0  # by the relay's own patience
+        self._asked_until = 0.0  # by the server's word
         self._forget_at = 0.0
+        self.refusal = ""
 
-    def is_paused(self) -> bool:
-        """Tell whether the server is left alone for now."""
-        return time.monotonic() < self._resume_at
+    def pause_left(self) -> float:
+        """Return for how many seconds more the server is left alone."""
+        return max(0.0, self._resume_at - time.monotonic(), self._asked_until - time.monotonic())
 
     def wake(self) -> None:
-        """Try again at once: something has changed."""
+        """Try again at once, as far as the server allows: something has changed."""
         self._resume_at = 0.0
         self._wake.set()
 
@@ -85,9 +102,10 @@ class Forwarder:
         Returns:
             None where it is sent later.
         """
-        found = Later("paused", False) if self.is_paused() else self._send(self._quick, entry)
-        if isinstance(found, Answer):
-            return found
+        if not self.pause_left():
+            found = self._send(self._quick, entry, keeps_refused=False)
+            if isinstance(found, Answer):
+                return found
         self._outbox.release(entry)
         self._wake.set()
         return None
@@ -98,7 +116,7 @@ class Forwarder:
             self._wake.clear()
             try:
                 self._tidy()
-                idle = self.is_paused() or not self._send_oldest()
+                idle = self.pause_left() > 0 or not self._send_oldest()
             except sqlite3.Error as ex:  # a full disk: what is kept stays kept
                 log("outbox_failed", error=type(ex).__name__)
                 idle = True
@@ -110,41 +128,46 @@ class Forwarder:
         entry = self._outbox.oldest()
         if entry is None:
             return False
-        found = self._send(self._patient, entry)
+        found = self._send(self._patient, entry, keeps_refused=True)
         if isinstance(found, Later) and not found.everything:
             # one event that the server stumbles over must not hold all others up
             self._outbox.put_off(entry, min(5 * 2.0 ** min(entry.tries, 20), _LONGEST_DELAY))
         return True
 
-    def _send(self, client: Client, entry: Entry) -> Answer | Later:
+    def _send(self, client: Client, entry: Entry, keeps_refused: bool) -> Answer | Later:
         found = _submit(client, entry)
         if isinstance(found, Answer):
-            self._outbox.settle(entry, found)
+            self._outbox.settle(entry, found, keeps_refused)
             with self._lock:
-                self._failures, self._resume_at = 0, 0.0
+                self._failures, self._resume_at, self.refusal = 0, 0.0, ""
             what = "event_forwarded" if found.status < 400 else "event_refused"
             code = found.document.get("code", "")
             log(what, id=entry.digest_hex, status=found.status, code=code)
         else:
             log("event_put_off", id=entry.digest_hex, reason=found.reason)
             if found.everything:
-                self._pause(found.asked)
+                self._pause(found)
         return found
 
-    def _pause(self, asked: float | None) -> None:
+    def _pause(self, why: Later) -> None:
         with self._lock:
             self._failures += 1
-            longest = min(2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
+            if why.refused:
+                self.refusal = why.reason
+            soon = why.reason == NOT_ACTIVE and self._failures <= _NOT_ACTIVE_TRIES
+            longest = _NOT_ACTIVE_PAUSE if soon else _LONGEST_PAUSE
+            longest = min(2.0 ** min(self._failures - 1, 10), longest)
             # half of it by chance: relays that lost the server together come back apart
             backoff = random.uniform(longest / 2, longest)  # noqa: S311 - no secret
-            pause = min(max(backoff, asked or 0.0), _LONGEST_DELAY)
-            self._resume_at = time.monotonic() + pause
+            self._resume_at = time.monotonic() + backoff
+            if why.asked is not None:
+                until = time.monotonic() + min(why.asked, _LONGEST_ASKED)
+                self._asked_until = max(self._asked_until, until)
 
     def _tidy(self) -> None:
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_SECONDS
-            if forgotten := self._outbox.forget():
-                log("refused_events_forgotten", count=forgotten)
+            self._outbox.forget()
 
 
 def _submit(client: Client, entry: Entry) -> Answer | Later:
@@ -156,10 +179,15 @@ def _submit(client: Client, entry: Entry) -> Answer | Later:
         if ex.status in _RELAYS_FAULT:
             # the relay's own standing: an admin, or a renewal, may mend it
             log("relay_refused", status=ex.status, code=ex.code, requestId=ex.request_id)
-            return Later(ex.code or str(ex.status), everything=True)
+            said = ex.code or str(ex.status)
+            return Later(said, everything=True, refused=ex.status != 404)
         return Later(ex.code or str(ex.status), everything=False)
-    except (UnavailableError, RateLimitedError) as ex:
+    except RateLimitedError as ex:
         return Later(type(ex).__name__, everything=True, asked=ex.retry_after)
+    except UnavailableError as ex:
+        # that time was too short may be this one event's fault
+        everything = ex.status not in _TIMED_OUT or ex.retry_after is not None
+        return Later(type(ex).__name__, everything, ex.retry_after)
     except EventServerError as ex:
         return Later(type(ex).__name__, everything=True)
     return Answer(201, receipt.answer)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from eventserver_client import EnrolledCertificates, EventServerError, RelayClient, RetryPolicy
-from eventserver_client.keys import load_or_make_key, make_csr, public_jwk
+from eventserver_client.keys import load_or_make_key, make_csr, names_of, public_jwk
 
+from eventserver_relay.enrollment import Enrollment, IdentityError
+from eventserver_relay.files import write
 from eventserver_relay.log import log
 
 _PATIENT = RetryPolicy(deadline=90)
@@ -27,46 +26,13 @@ _LOOK_SECONDS = 30.0
 _TEXTS = ("serverUrl", "relayId", "certificate", "tlsCertificate", "rootCertificate")
 
 
-class IdentityError(Exception):
-    """The relay can't be who it should be; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enrollment:
-    """What an admin gives a new relay: where to enrol, as whom, and a token that works once."""
-
-    server_url: str
-    relay_id: str
-    token: str = field(repr=False)
-    root_certificate: str
-
-    @classmethod
-    def read(cls, path: Path) -> Enrollment:
-        """Read the enrolment document.
-
-        Raises:
-            IdentityError: there is none, or something lacks.
-        """
-        try:
-            found = json.loads(path.read_text("utf-8"))
-            return cls(
-                str(found["serverUrl"]),
-                str(found["relayId"]),
-                str(found["token"]),
-                str(found.get("rootCertificate") or ""),
-            )
-        except OSError as ex:
-            raise IdentityError(f"the enrolment document can't be read: {ex.strerror}") from ex
-        except (ValueError, KeyError, TypeError, AttributeError) as ex:
-            raise IdentityError(f"{path.name} is no enrolment document") from ex
-
-
 class Identity:
     """A relay's key and certificates, kept in its data directory.
 
     Args:
         directory: where they are kept.
-        names: DNS names and IP addresses that devices reach the relay by.
+        names: DNS names and IP addresses that devices reach the relay by; where there are none,
+            the server puts those into its certificate that it has on record.
 
     Attributes:
         context: TLS for new connections; another one after a renewal.
@@ -111,6 +77,11 @@ class Identity:
         life = self.expires_at - datetime.fromisoformat(self._known["obtainedAt"])
         return self.expires_at - life / _LEFT
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that its TLS certificate is for."""
+        return names_of(str(self._known["tlsCertificate"]))
+
     def certificate(self) -> str:
         """Return the present relay certificate, to show to EventServer."""
         return str(self._known["certificate"])
@@ -120,26 +91,42 @@ class Identity:
         return _trusting(str(self._known["rootCertificate"]))
 
     def establish(self, document: Path | None) -> None:
-        """Go on with the certificates that are kept, or enrol for the first ones.
+        """Go on with the certificates that are kept, or enrol for new ones.
 
         Args:
             document: the enrolment document; needed only where nothing is kept, or what is kept
-                has ended.
+                has ended. One with a token that wasn't used here is always enrolled with: the
+                kept certificates may have been revoked.
 
         Raises:
             IdentityError: there are no certificates, and none are to be had.
         """
         self._load()
-        if self._known and self.expires_at > datetime.now(UTC):
-            self._use(self._known)
-            return
+        holds = bool(self._known) and self.expires_at > datetime.now(UTC)
+        try:
+            enrollment = self._invitation(document, holds)
+            if enrollment is not None:
+                self._enroll(enrollment)
+                log("relay_enrolled", relayId=self.relay_id, expiresAt=self.expires_at)
+                return
+        except IdentityError as ex:
+            if not holds:
+                raise
+            log("enrolling_failed", detail=str(ex))
+        self._use(self._known)
+
+    def _invitation(self, document: Path | None, holds: bool) -> Enrollment | None:
+        """Return what to enrol with; None where the kept certificates are gone on with."""
         if document is None:
+            if holds:
+                return None
             raise IdentityError("an enrolment document is needed: --enrollment FILE")
         enrollment = Enrollment.read(document)
+        if holds and self._known.get("tokenDigest") == enrollment.token_digest_hex:
+            return None
         if self._known and self.relay_id != enrollment.relay_id:
             raise IdentityError(f"this data directory is another relay's: {self.relay_id}")
-        self._enroll(enrollment)
-        log("relay_enrolled", relayId=self.relay_id, expiresAt=self.expires_at)
+        return enrollment
 
     def renew(self) -> None:
         """Get new certificates by the present ones.
@@ -151,7 +138,8 @@ class Identity:
         with RelayClient(
             self.server_url, self.certificate, timeout=10, retry=_QUICK, verify=self.trust()
         ) as client:
-            self._keep(self.server_url, client.renew(self.relay_id, csr))
+            found = client.renew(self.relay_id, csr)
+        self._keep(self.server_url, found, self._known.get("tokenDigest"))
 
     def keep_renewed(self, stopping: threading.Event, renewed: Callable[[], None]) -> None:
         """Renew in good time, until told to stop.
@@ -185,9 +173,9 @@ class Identity:
                 found = client.enroll(enrollment.relay_id, enrollment.token, csr)
         except (EventServerError, ValueError, OSError) as ex:
             raise IdentityError(f"enrolling failed: {ex}") from ex
-        self._keep(enrollment.server_url, found)
+        self._keep(enrollment.server_url, found, enrollment.token_digest_hex)
 
-    def _keep(self, server_url: str, found: EnrolledCertificates) -> None:
+    def _keep(self, server_url: str, found: EnrolledCertificates, token_digest: str | None) -> None:
         known = {
             "serverUrl": server_url,
             "relayId": found.relay_id,
@@ -197,10 +185,11 @@ class Identity:
             "tlsCertificateExpiresAt": found.tls_certificate_expires_at.isoformat(),
             "rootCertificate": found.root_certificate,
             "obtainedAt": datetime.now(UTC).isoformat(),
+            "tokenDigest": token_digest,
         }
         # the certificates are tried on before they replace others
         self._use(known)
-        _write(self._kept, json.dumps(known))
+        write(self._kept, json.dumps(known))
         self._known = known
 
     def _load(self) -> None:
@@ -219,7 +208,7 @@ class Identity:
 
     def _use(self, known: Mapping[str, Any]) -> None:
         """Serve new connections with a TLS certificate."""
-        _write(self._chain, known["tlsCertificate"])
+        write(self._chain, known["tlsCertificate"])
         # another context, not the same one loaded anew: a handshake may be under way with that
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -235,17 +224,3 @@ def _trusting(root_certificate: str) -> ssl.SSLContext:
     if root_certificate:
         context.load_verify_locations(cadata=root_certificate)
     return context
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read, whole or not at all."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eventserver_relay.log import log
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     digest TEXT NOT NULL UNIQUE,  -- of the bytes, so that the same again is the same event
-    body BLOB,                    -- none once the server has it
+    body BLOB,                    -- none once it isn't needed any more
     received_at REAL NOT NULL,
     not_before REAL NOT NULL,     -- who is sending it now, or failed to, has it until then
     tries INTEGER NOT NULL DEFAULT 0,
@@ -27,10 +29,31 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS queued ON events (number) WHERE status IS NULL;
 CREATE INDEX IF NOT EXISTS settled ON events (settled_at) WHERE status IS NOT NULL;
+CREATE INDEX IF NOT EXISTS refused ON events (settled_at) WHERE status >= 400 AND body IS NOT NULL;
+"""
+_SET_ASIDE = "status >= 400 AND body IS NOT NULL"
+_COUNT = """
+SELECT COALESCE(SUM(CASE WHEN status IS NULL THEN LENGTH(body) + ? END), 0),
+    COALESCE(SUM(CASE WHEN status IS NOT NULL THEN LENGTH(body) END), 0),
+    COUNT(status)
+FROM events
 """
 _DAY = 86400.0
 KEEP_ANSWERS = 7 * _DAY
 KEEP_REFUSED = 30 * _DAY
+MAX_ANSWERS = 100_000
+"""So many answers are remembered at most; the oldest go first."""
+ROW_SIZE = 512
+"""Bytes that the file needs for an event besides its own."""
+_BYTES_PER_ANSWER = 10 * 1024
+"""Of room: a smaller outbox remembers fewer answers, though a hundred always."""
+_LEAST_ANSWERS = 100
+_MAX_REFUSAL = 4096
+"""Characters; of a longer one what is at fault in the event is left out."""
+_MAX_MEMBER = 512
+_SHORT = ("type", "title", "status", "detail", "code", "requestId")
+_REFUSED_SHARE = 10
+"""Refused events get one part in so many of the room, and only what nothing else needs."""
 
 
 class OutboxFullError(Exception):
@@ -67,6 +90,29 @@ class Entry:
     answer: Answer | None
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What is kept, or by how much that has changed.
+
+    Attributes:
+        queued: bytes of the events that wait, and of their rows.
+        refused: bytes of the refused events that were set aside.
+        answers: how many events were answered.
+        forgotten: how many refused events were forgotten.
+    """
+
+    queued: int = 0
+    refused: int = 0
+    answers: int = 0
+    forgotten: int = 0
+
+    def add(self, change: _Kept) -> None:
+        """Count a change."""
+        self.queued += change.queued
+        self.refused += change.refused
+        self.answers += change.answers
+
+
 class Outbox:
     """Keeps events in the order they came; safe to share between threads.
 
@@ -86,7 +132,10 @@ class Outbox:
         self._database.executescript(_SCHEMA)
         # whoever was sending something before the last end no longer is
         self._database.execute("UPDATE events SET not_before = 0 WHERE status IS NULL")
-        (self._bytes,) = self._one("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events")
+        self._max_answers = min(MAX_ANSWERS, max(max_bytes // _BYTES_PER_ANSWER, _LEAST_ANSWERS))
+        self._kept = _Kept(*self._one(_COUNT, ROW_SIZE))
+        self._lacking = 0
+        self._failed = False
 
     def close(self) -> None:
         """Close the file."""
@@ -108,36 +157,58 @@ class Outbox:
             sqlite3.Error: the disk is full, or broken.
         """
         digest_hex, now = hashlib.sha256(body).hexdigest(), time.time()
-        with self._changing() as grown:
+        with self._changing() as change:
             found = self._find("digest = ?", digest_hex)
             if found:
                 return found, False
-            if self._bytes + len(body) > self._max_bytes:
-                raise OutboxFullError
+            self._make_room(_size(body), change)
             cursor = self._database.execute(
                 "INSERT INTO events (digest, body, received_at, not_before) VALUES (?, ?, ?, ?)",
                 (digest_hex, body, now, now + reserve),
             )
             number = int(cursor.lastrowid or 0)
-            grown.append(len(body))
+            change.queued = _size(body)
+        self._lacking = 0
         return Entry(number, digest_hex, body, 0, None), True
+
+    def is_full(self) -> bool:
+        """Tell whether there was no room for the last event, and still is none."""
+        return self._kept.queued + self._lacking > self._max_bytes
+
+    def has_failed(self) -> bool:
+        """Tell whether the last thing that was to be written could not be."""
+        return self._failed
 
     def oldest(self) -> Entry | None:
         """Return the oldest event that is to be sent now."""
         with self._lock:
             return self._find("status IS NULL AND not_before <= ? ORDER BY number", time.time())
 
-    def settle(self, entry: Entry, answer: Answer) -> None:
-        """Remember the server's answer; what it has is forgotten, what it refused is kept."""
-        keeps = answer.status >= 400
-        with self._changing() as grown:
+    def settle(self, entry: Entry, answer: Answer, keeps_refused: bool) -> None:
+        """Remember the server's answer.
+
+        Args:
+            entry: the event.
+            answer: the server's.
+            keeps_refused: whether an event that was refused is set aside: not where its device
+                is given the answer, and has the event.
+        """
+        keeps = answer.status >= 400 and keeps_refused
+        with self._changing() as change:
             cursor = self._database.execute(
                 "UPDATE events SET status = ?, answer = ?, settled_at = ?,"
                 " body = CASE WHEN ? THEN body END WHERE number = ? AND status IS NULL",
-                (answer.status, json.dumps(answer.document), time.time(), keeps, entry.number),
+                (answer.status, _remembered(answer), time.time(), keeps, entry.number),
             )
-            if cursor.rowcount and not keeps:
-                grown.append(-len(entry.body))
+            if not cursor.rowcount:
+                return
+            change.queued, change.answers = -_size(entry.body), 1
+            if keeps:
+                change.refused = len(entry.body)
+                share = self._max_bytes // _REFUSED_SHARE
+                self._drop_refused(self._kept.refused + len(entry.body) - share, change)
+            if (over := self._kept.answers + 1 - self._max_answers) > 0:
+                self._delete("ORDER BY settled_at LIMIT ?", (over,), change)
 
     def put_off(self, entry: Entry, seconds: float) -> None:
         """Send an event later, and others before it."""
@@ -163,44 +234,80 @@ class Outbox:
         return count, None if since is None else max(0.0, time.time() - since)
 
     def refused(self) -> int:
-        """Return how many events are set aside, with the server's refusal."""
+        """Return how many events the server refused, of those that are remembered."""
         with self._lock:
             return int(self._one("SELECT COUNT(*) FROM events WHERE status >= 400")[0])
 
-    def forget(self) -> int:
-        """Forget answers of a week ago and refused events of a month ago.
-
-        Returns:
-            How many refused events were forgotten.
-        """
+    def forget(self) -> None:
+        """Forget answers of a week ago, and refused events that were set aside a month ago."""
         now = time.time()
-        with self._changing() as grown:
-            self._database.execute(
-                "DELETE FROM events WHERE status < 400 AND settled_at < ?", (now - KEEP_ANSWERS,)
+        with self._changing() as change:
+            self._delete(
+                "AND settled_at < CASE WHEN body IS NULL THEN ? ELSE ? END",
+                (now - KEEP_ANSWERS, now - KEEP_REFUSED),
+                change,
             )
-            old = "FROM events WHERE status >= 400 AND settled_at < ?"
-            count, freed = self._one(
-                f"SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) {old}",
-                now - KEEP_REFUSED,
-            )
-            self._database.execute(f"DELETE {old}", (now - KEEP_REFUSED,))
-            grown.append(-freed)
-        return int(count)
+
+    def _make_room(self, size: int, change: _Kept) -> None:
+        """Drop refused events, the oldest first, where a new one needs their room.
+
+        Raises:
+            OutboxFullError: the events that wait leave too little.
+        """
+        if self._kept.queued + size > self._max_bytes:
+            if size <= self._max_bytes:
+                self._lacking = size
+            raise OutboxFullError
+        self._drop_refused(self._kept.queued + self._kept.refused + size - self._max_bytes, change)
+
+    def _drop_refused(self, size: int, change: _Kept) -> None:
+        """Forget the oldest refused events until so many bytes are free; answers stay."""
+        numbers = []
+        rows = self._database.execute(
+            f"SELECT number, LENGTH(body) FROM events WHERE {_SET_ASIDE} ORDER BY settled_at"  # noqa: S608 - ours
+        )
+        while size > 0 and (row := rows.fetchone()):
+            number, length = row
+            numbers.append((number,))
+            size -= length
+            change.refused -= length
+        rows.close()
+        self._database.executemany("UPDATE events SET body = NULL WHERE number = ?", numbers)
+        change.forgotten += len(numbers)
+
+    def _delete(self, which: str, values: tuple[float, ...], change: _Kept) -> None:
+        """Forget answered events, and their answers."""
+        chosen = f"number IN (SELECT number FROM events WHERE status IS NOT NULL {which})"  # noqa: S608
+        answers, freed, forgotten = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0), COUNT(body) FROM events"  # noqa: S608 - ours
+            f" WHERE {chosen}",
+            values,
+        ).fetchone()
+        self._database.execute(f"DELETE FROM events WHERE {chosen}", values)  # noqa: S608 - ours
+        change.answers -= answers
+        change.refused -= freed
+        change.forgotten += forgotten
 
     @contextmanager
-    def _changing(self) -> Iterator[list[int]]:
-        """Hold the lock and a transaction; sizes in the list count once committed."""
-        grown: list[int] = []
+    def _changing(self) -> Iterator[_Kept]:
+        """Hold the lock and a transaction; the change that is yielded counts once committed."""
+        change = _Kept()
         with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
+            before = self._database.total_changes
             try:
-                yield grown
+                self._database.execute("BEGIN IMMEDIATE")
+                yield change
                 self._database.execute("COMMIT")
-            except BaseException:
+            except BaseException as ex:
+                self._failed = self._failed or isinstance(ex, sqlite3.Error)
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-            self._bytes += sum(grown)
+            if self._database.total_changes > before:  # else nothing had to be written
+                self._failed = False
+            self._kept.add(change)
+        if change.forgotten:
+            log("refused_events_forgotten", count=change.forgotten)
 
     def _one(self, query: str, *values: object) -> Any:
         return self._database.execute(query, values).fetchone()
@@ -216,3 +323,20 @@ class Outbox:
         number, digest_hex, body, tries, status, answer = row
         found = None if status is None else Answer(status, json.loads(answer))
         return Entry(number, digest_hex, body or b"", tries, found)
+
+
+def _size(body: bytes) -> int:
+    return len(body) + ROW_SIZE
+
+
+def _remembered(answer: Answer) -> str:
+    text = json.dumps(answer.document)
+    if answer.status < 400 or len(text) <= _MAX_REFUSAL:
+        return text
+    short = {name: value for name in _SHORT if (value := answer.document.get(name)) is not None}
+    return json.dumps(
+        {
+            name: value if isinstance(value, int) else str(value)[:_MAX_MEMBER]
+            for name, value in short.items()
+        }
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,14 +19,25 @@ from eventserver_relay.forwarding import RESERVED_SECONDS, Forwarder
 from eventserver_relay.identity import Identity
 from eventserver_relay.log import log
 from eventserver_relay.outbox import Outbox, OutboxFullError
+from eventserver_relay.sharing import Shares, whose
 
 MAX_BODY = 16 * 1024 * 1024
+MAX_PER_ADDRESS = 8
 _MAX_CONNECTIONS = 64
-_HANDSHAKE_SECONDS = 10.0
+_MAX_HELD = 64 * 1024 * 1024
+"""Bytes of bodies at once, and half of it for each address."""
+_HANDSHAKE_SECONDS = 5.0
+_HEADERS_SECONDS = 5.0
 _REQUEST_SECONDS = 30.0
 _WRITE_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
 _CHUNK = 64 * 1024
+# whether it is JSON at all is for the server to say: parsed it could be thirty times as large
+_OBJECT = re.compile(rb"[ \t\r\n]*+\{")
+_SIGNED = re.compile(
+    rb'[ \t\r\n]*+\{[ \t\r\n]*+"jwtEventData"[ \t\r\n]*+:[ \t\r\n]*+'
+    rb'"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++"[ \t\r\n]*+\}[ \t\r\n]*+'
+)
 
 Health = Callable[[], Mapping[str, Any]]
 
@@ -40,6 +51,8 @@ class RelayServer(ThreadingHTTPServer):
         outbox: where events are kept first.
         forwarder: sends them.
         health: what ``GET /health`` answers.
+        max_per_address: how many connections one address may have.
+        signed_only: whether packages that no device signed are refused.
     """
 
     daemon_threads = False
@@ -53,24 +66,28 @@ class RelayServer(ThreadingHTTPServer):
         outbox: Outbox,
         forwarder: Forwarder,
         health: Health,
+        max_per_address: int = MAX_PER_ADDRESS,
+        signed_only: bool = False,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.identity = identity
         self.outbox = outbox
         self.forwarder = forwarder
         self.health = health
-        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self.signed_only = signed_only
+        self.room = Shares(_MAX_HELD, _MAX_HELD // 2)
+        self._connections = Shares(_MAX_CONNECTIONS, max_per_address)
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a connection's thread, or hang up where there are too many."""
-        if not self._free.acquire(blocking=False):
+        if not self._connections.take(whose(client_address[0]), 1):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread was to be had
-            self._free.release()
+            self._connections.give_back(whose(client_address[0]), 1)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -78,7 +95,7 @@ class RelayServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._connections.give_back(whose(client_address[0]), 1)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Do the handshake here, in the connection's thread, and serve its request."""
@@ -107,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.rfile.close()  # it would wait as long for each byte as for all of them
-        self.rfile = io.BufferedReader(_Timed(self.connection, _REQUEST_SECONDS), _CHUNK)
+        self._timed = _Timed(self.connection, _HEADERS_SECONDS)
+        self.rfile = io.BufferedReader(self._timed, _CHUNK)
+        self._held = 0
 
     def handle(self) -> None:
         self.handle_one_request()
@@ -122,9 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/events":
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "there is no such thing")
             return
-        body = self._body()
-        if body is not None:
-            self._take(body)
+        self._timed.extend(_REQUEST_SECONDS - _HEADERS_SECONDS)
+        try:
+            body = self._body()
+            if body is not None:
+                self._take(body)
+        finally:
+            self.server.room.give_back(whose(self.client_address[0]), self._held)
 
     def _take(self, body: bytes) -> None:
         """Keep an event, then send it, and answer with what is known by then."""
@@ -166,13 +189,33 @@ class _Handler(BaseHTTPRequestHandler):
             detail = "send application/json"
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
             return None
-        body = self.rfile.read(int(lengths[0]))
-        if len(body) < int(lengths[0]):
-            return None  # hung up
-        if not _is_object(body):
+        body = self._read(int(lengths[0]))
+        if body is None:
+            return None
+        if self.server.signed_only and not _SIGNED.fullmatch(body):
+            detail = 'this relay takes signed events only: {"jwtEventData": "…"}'
+            self._refuse(HTTPStatus.BAD_REQUEST, "unsigned_package", detail)
+            return None
+        if not _OBJECT.match(body):
             self._refuse(HTTPStatus.BAD_REQUEST, "invalid_package", "an event is a JSON object")
             return None
         return body
+
+    def _read(self, length: int) -> bytes | None:
+        """Return so many bytes; None where there is no room for them, or the client hung up."""
+        pieces = []
+        while self._held < length:
+            size = min(_CHUNK, length - self._held)
+            # as they come: who only promises a large body takes nobody's room
+            if not self.server.room.take(whose(self.client_address[0]), size):
+                self._refuse_for_now("the relay is taking as much as it can at once; come again")
+                return None
+            self._held += size
+            piece = self.rfile.read(size)
+            if len(piece) < size:
+                return None
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _refuse_for_now(self, detail: str) -> None:
         status, headers = HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "30"}
@@ -232,6 +275,9 @@ class _Timed(io.RawIOBase):
         self._connection = connection
         self._deadline = time.monotonic() + seconds
 
+    def extend(self, seconds: float) -> None:
+        self._deadline += seconds
+
     def readable(self) -> bool:
         return True
 
@@ -241,13 +287,6 @@ class _Timed(io.RawIOBase):
             raise TimeoutError("the request took too long")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        return isinstance(json.loads(body), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _linger(connection: socket.socket) -> None:

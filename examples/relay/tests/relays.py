@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ class Authority:
         """Answer an enrolment or a renewal."""
         csr = x509.load_pem_x509_csr(request.document()["csr"].encode())
         assert csr.is_signature_valid
-        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = x509.SubjectAlternativeName(self._names(csr))
         leaf = (
             self._builder(csr.subject, csr.public_key())
-            .add_extension(names.value, critical=False)
+            .add_extension(names, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         ends = (datetime.now(UTC) + self.life).isoformat()
@@ -70,6 +71,14 @@ class Authority:
                 "rootCertificate": self.root_pem,
             },
         )
+
+    @staticmethod
+    def _names(csr: x509.CertificateSigningRequest) -> list[x509.GeneralName]:
+        """Return the names asked for, or those on record where there are none."""
+        try:
+            return list(csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        except x509.ExtensionNotFound:
+            return [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("relay.example")]
 
     def _builder(self, subject: x509.Name, key: Any) -> x509.CertificateBuilder:
         self._issued += 1
@@ -88,11 +97,13 @@ class Authority:
 class RelayProcess:
     """One relay process, a context manager; it may be killed and started again."""
 
-    def __init__(self, directory: Path, root_pem: str, *arguments: str) -> None:
+    def __init__(
+        self, directory: Path, root_pem: str, *arguments: str, address: str | None = "127.0.0.1"
+    ) -> None:
         self.directory = directory
         self.lines: list[str] = []
         self.url = ""
-        self._arguments = arguments
+        self._arguments = (*arguments, *(("--address", address) if address else ()))
         self._arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._trust = ssl.create_default_context(cadata=root_pem)
         self._process: subprocess.Popen[str] | None = None
@@ -115,7 +126,7 @@ class RelayProcess:
         self._arrived = queue.SimpleQueue()
         command = [sys.executable, "-m", "eventserver_relay", "--data-dir", str(self.data)]
         self._process = subprocess.Popen(
-            [*command, "--listen", "127.0.0.1:0", "--address", "127.0.0.1", *self._arguments],
+            [*command, "--listen", "127.0.0.1:0", *self._arguments],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from eventserver_auth_cert.secret_strength import weakness
 from eventserver_core.errors import ConfigurationError
+from eventserver_core.settings.strength import weakness
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from eventserver_auth_cert.claims import require_object
 from eventserver_auth_cert.development_secret import kept_secret
 from eventserver_auth_cert.jwk import ed25519_jwk, thumbprint
 from eventserver_auth_cert.key_files import load_private_key, load_public_key
-from eventserver_auth_cert.secret_strength import weakness
 from eventserver_auth_cert.settings import AuthSettings
 from eventserver_auth_cert.tokens import (
     EDDSA,
@@ -31,6 +30,7 @@ from eventserver_core.domain.canonical import parse_ijson
 from eventserver_core.errors import ConfigurationError, InvalidPackageError
 from eventserver_core.sections import ServerSettings
 from eventserver_core.settings import DEVELOPMENT, Settings
+from eventserver_core.settings.strength import weakness
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import base64
 from hashlib import sha256
 
 import pytest
-from eventserver_auth_cert.secret_strength import weakness
+
+from eventserver_core.settings.strength import weakness
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def chain_from_settings(settings: Settings, clock: Callable[[], datetime] = now)
         finality=Finality(options.finality, chain.confirmation_blocks),
     )
     connection = Connection(chain.rpc_url, options.request_timeout)
-    seconds = settings[PluginSettings].time_limit * _SHARE
+    seconds = settings[PluginSettings].time_limit_of("chain") * _SHARE
     return EvmChain(connection, chain.network, chain.chain_id, terms, key, seconds, clock)
 
 

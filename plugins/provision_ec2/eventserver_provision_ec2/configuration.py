@@ -65,7 +65,7 @@ def configure(settings: Settings) -> Configuration:
         ConfigurationError: with every fault, each naming its setting.
     """
     own = settings[EC2Settings]
-    call_limit = settings[PluginSettings].time_limit * _SHARE_OF_TIME_LIMIT
+    call_limit = settings[PluginSettings].time_limit_of("provisioning") * _SHARE_OF_TIME_LIMIT
     faults = [*_faults_of_places(own), *_faults_of_endpoint(own.endpoint)]
     if ATTEMPTS * (own.connect_timeout + own.read_timeout) > call_limit:
         faults.append(

@@ -130,7 +130,7 @@ def configure(settings: Settings) -> Configuration:
         read_timeout=own.read_timeout,
         part_size=own.part_size,
         addressing=own.addressing,
-        call_limit=plugins.time_limit * _SHARE_OF_TIME_LIMIT,
+        call_limit=plugins.time_limit_of("storage") * _SHARE_OF_TIME_LIMIT,
     )
 
 
@@ -273,9 +273,9 @@ def _check_keys(own: S3Settings, *, is_production: bool) -> None:
 
 
 def _check_times(own: S3Settings, plugins: PluginSettings) -> None:
-    available = plugins.time_limit * _SHARE_OF_TIME_LIMIT
+    available = plugins.time_limit_of("storage") * _SHARE_OF_TIME_LIMIT
     if own.connect_timeout + own.read_timeout > available:
         raise ConfigurationError(
             "s3.read_timeout: with s3.connect_timeout it must leave time for an answer, and a call "
-            f"has {available:g} s (plugins.time_limit = {plugins.time_limit:g})"
+            f"has {available:g} s (plugins.time_limit = {plugins.time_limit_of('storage'):g})"
         )

@@ -109,6 +109,20 @@ class TestLaunching:
         assert (relay.state, relay.reason) == ("failed", "its machine has ended")
         assert network.relays.active_addresses() == []
 
+    def test_a_machine_that_nobody_knows_takes_no_relay_out(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        """As where the settings name another plugin or account for a while."""
+        network.enroll(launched)
+        network.work()
+        known = provider.machines.pop("m-0")
+        for _ in range(3):
+            network.work(after=301)
+        assert network.get(launched).state == "active"
+        provider.machines["m-0"] = known
+        network.work(after=301)
+        assert provider.states() == [RUNNING]
+
     def test_a_fault_of_one_holds_up_no_other(self, network: Network, provider: Provider) -> None:
         poisoned = network.ask()
         network.clock.advance(0.001)

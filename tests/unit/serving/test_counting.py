@@ -75,3 +75,29 @@ def test_an_abandoned_directory_is_removed_by_the_next_and_one_in_use_is_not() -
     )
     assert _run(nested) == ["True"]
     assert not Path(abandoned).exists()
+
+
+def test_what_ended_processes_counted_stays_in_one_file_for_each_kind() -> None:
+    """Processes are replaced for as long as the server runs; memory for files is limited."""
+    program = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from eventserver_core.serving.counting import VARIABLE, forget, open_directory\n"
+        "open_directory()\n"
+        "child = 'from eventserver_core.serving import counting; counting.reserve_or_warn();'"
+        " 'from eventserver_core.metrics.definitions import EVENTS;'"
+        ' \'EVENTS.labels("stored", "").inc(2)\'\n'
+        "def names(): return {p.name for p in Path(os.environ[VARIABLE]).glob('*.db')}\n"
+        "for number in range(5):\n"
+        "    process = subprocess.Popen([sys.executable, '-c', child])\n"
+        "    assert process.wait() == 0\n"
+        "    assert any(name.endswith(f'_{process.pid}.db') for name in names())\n"
+        "    forget(process.pid)\n"
+        "    forget(process.pid)\n"
+        "    assert not any(name.endswith(f'_{process.pid}.db') for name in names())\n"
+        "from eventserver_core.metrics.scrape import Scrape\n"
+        "lines = Scrape().text().decode().splitlines()\n"
+        "print(*[line.rpartition(' ')[2] for line in lines if line.startswith("
+        "'eventserver_events_total{') and 'stored' in line])"
+    )
+    assert _run(program) == ["10.0"]
