@@ -64,14 +64,18 @@ class _Followed:
 
 @click.command("rebuild-index")
 @click.option("--dry-run", is_flag=True, help="Say what is missing, and change nothing.")
+@click.option("--all", "every_pack", is_flag=True, help="Read packs too that rows name whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_command_context
-def command(context: CommandContext, dry_run: bool, as_json: bool) -> None:
+def command(context: CommandContext, dry_run: bool, every_pack: bool, as_json: bool) -> None:
     """Make the rows of events that are in storage and not in the database.
 
     For a database that was restored from an older backup, or lost. Rows that are there are never
     changed, but for a signature that one lacks; it can be run again, and servers may run
     meanwhile. Events without a batch are then anchored by the worker.
+
+    An event whose signature doesn't hold, or whose signed package is damaged, is taken without it
+    and named; once the signed package is put back, --all adds it.
 
     Not in storage, and not made again: batches and anchors, revocations, admins, relays and their
     certificates, labels, the audit trail. What is in no backup of these is lost.
@@ -84,7 +88,7 @@ def command(context: CommandContext, dry_run: bool, as_json: bool) -> None:
         try:
             services = context.services
             work = RebuildIndex(services.storage, services.events)
-            summary = work.run(followed, dry_run=dry_run)
+            summary = work.run(followed, dry_run=dry_run, every_pack=every_pack)
         except BackendUnavailableError as ex:
             progress.stop()
             fail(ex, EXIT_NOT_DONE)
@@ -124,12 +128,12 @@ def _document(summary: Rebuilt, followed: _Followed, *, dry_run: bool) -> dict[s
 def _print_summary(summary: Rebuilt, *, dry_run: bool) -> None:
     made = "would be made" if dry_run else "made"
     for name, count in (
-        ("packs", f"{summary.packs}, of which {summary.packs_read} had lines without a row"),
+        ("packs", f"{summary.packs}, of which {summary.packs_read} were read"),
         (f"rows {made}", summary.inserted),
         ("signatures added", summary.signatures),
         ("repetitions", f"{summary.repeated} lines whose event has a row, or came earlier"),
         ("conflicts", f"{summary.conflicting} lines with an id that another event has"),
-        ("damaged", f"{summary.damaged} packs or lines that were left out"),
+        ("damaged", f"{summary.damaged} packs, lines or signatures that were left out"),
     ):
         click.echo(f"{name + ':':<20}{count}")
     if summary.undecided:
@@ -141,6 +145,6 @@ def _print_summary(summary: Rebuilt, *, dry_run: bool) -> None:
     if summary.damaged:
         click.echo(
             "Put the damaged objects back from another version or copy of the storage, and run "
-            "this again.",
+            "this again, with --all if they were signed packages.",
             err=True,
         )

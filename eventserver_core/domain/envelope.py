@@ -6,10 +6,11 @@ NDJSON; its key is the digest of its bytes. Keys come from digests alone and are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from eventserver_core.domain.canonical import WRAPPED_DEPTH, canonicalize, parse_ijson
 from eventserver_core.domain.digest import sha256_hex
@@ -20,6 +21,10 @@ FORMAT = "eventserver-envelope/1"
 MEDIA_PREFIX = "media-"
 PACK_PREFIX = "pack-"
 SIGNED_PACKAGE_PREFIX = "jws-"
+
+_SIGNED_PACKAGE_KEY = re.compile(SIGNED_PACKAGE_PREFIX + r"[0-9a-f]{64}\Z")
+_MAX_SUBJECT = 255
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +103,38 @@ def parse_envelope(line: bytes) -> Envelope:
     try:
         if document["format"] != FORMAT:
             raise ValueError(f"not an {FORMAT}: {document['format']!r}")
-        signature = document["signature"]
+        submitter, signature = document["submittedBy"], document["signature"]
         return Envelope(
-            digest_hex=document["hash"],
-            statement=document["statement"],
-            submitted_by=document["submittedBy"]["subject"],
-            submitter_role=document["submittedBy"]["role"],
+            digest_hex=_of(str, document["hash"]),
+            statement=_of(dict, document["statement"]),
+            submitted_by=_subject(submitter["subject"]),
+            submitter_role=_of(str, submitter["role"]),
             received_at=parse_rfc3339(document["receivedAt"]),
-            media_key=document["mediaKey"],
-            signature=signature
-            and Signature(signature["objectKey"], signature["signer"], signature["publicKey"]),
+            media_key=None if document["mediaKey"] is None else _of(str, document["mediaKey"]),
+            signature=None if signature is None else _signature(_of(dict, signature)),
         )
     except (KeyError, TypeError) as ex:
         raise ValueError(f"not an {FORMAT}") from ex
+
+
+def _of(kind: type[_T], value: Any) -> _T:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}")
+    return value
+
+
+def _subject(value: Any) -> str:
+    subject = _of(str, value)
+    if not 0 < len(subject) <= _MAX_SUBJECT or "\0" in subject:
+        raise ValueError(f"not an {FORMAT}: no subject of a certificate")
+    return subject
+
+
+def _signature(document: Mapping[str, Any]) -> Signature:
+    object_key = _of(str, document["objectKey"])
+    if not _SIGNED_PACKAGE_KEY.match(object_key):
+        raise ValueError(f"not an {FORMAT}: no key of a signed package")
+    return Signature(object_key, _subject(document["signer"]), _of(dict, document["publicKey"]))
 
 
 def _document(envelope: Envelope) -> dict[str, Any]:

@@ -67,6 +67,12 @@ def check_evidence(evidence: Evidence, ask_chain: ChainCheck | None = None) -> R
     return Report(verdict(steps), steps)
 
 
+def check_signature(statement: Mapping[str, Any], jws: bytes, public_key: bytes) -> Step:
+    """Check who signed an event: the statement, the signed package, and the JWK as JSON."""
+    evidence = Evidence(None, None, jws, public_key, None)
+    return _signature_step(evidence, sha256_hex(canonicalize(statement)))
+
+
 def _steps(evidence: Evidence, ask_chain: ChainCheck | None) -> Iterator[Step]:
     if evidence.event is None:
         yield Step("statement", Outcome.MISSING, f"there is no {EVENT_FILE}")

@@ -67,8 +67,8 @@ class Question:
         self._answer: Future[list[Reading]] | None = None
         self._asked_at = 0.0
 
-    def answer(self) -> Future[list[Reading]]:
-        """Return the answer, which may be on its way, or a moment old."""
+    def answer(self) -> tuple[Future[list[Reading]], float]:
+        """Return the answer, which may be on its way or a moment old, and when it was asked for."""
         with self._lock:
             now = time.monotonic()
             if self._answer is None or (
@@ -81,7 +81,7 @@ class Question:
                 threading.Thread(
                     target=self._work, args=(self._answer,), name=name, daemon=True
                 ).start()
-            return self._answer
+            return self._answer, self._asked_at
 
     def _work(self, answer: Future[list[Reading]]) -> None:
         try:
@@ -96,7 +96,7 @@ class Scrape:
     Args:
         questions: what is asked each time.
         constants: what never changes.
-        patience: seconds to wait for all answers together.
+        patience: seconds to wait for an answer, from when it was asked for.
     """
 
     def __init__(
@@ -114,8 +114,11 @@ class Scrape:
         return generate_latest(_Collected(self._metrics()))
 
     def _metrics(self) -> Iterator[Metric]:
-        answers = {question.part: question.answer() for question in self._questions}
-        wait(answers.values(), self._patience)
+        asked = {question.part: question.answer() for question in self._questions}
+        answers = {part: answer for part, (answer, _) in asked.items()}
+        for answer, asked_at in asked.values():
+            # from when it was asked: what hangs is not waited for by one scrape after the other
+            wait([answer], max(0.0, asked_at + self._patience - time.monotonic()))
         counted = running_only(_counted())
         yield from counted
         yield from process_metrics(counted)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 
 from eventserver_core.backends.auth import Role
 from eventserver_core.db.events import NewEvent
+from eventserver_core.domain.audit import CHECKPOINT_LABELS, SERVER_SUBJECT
 from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.envelope import MEDIA_PREFIX, Envelope
@@ -32,6 +34,7 @@ def row_of(
     if digest_hex != envelope.digest_hex:
         raise ValueError("the statement has another hash than its envelope says")
     parsed = check_package(envelope.statement)
+    _check_submitter(envelope, {annotation.label_id for annotation in parsed.model.annotations})
     media, signature = parsed.model.media, envelope.signature
     if envelope.media_key != (MEDIA_PREFIX + str(media.sha256) if media else None):
         raise ValueError("the envelope names other media than the statement")
@@ -52,6 +55,18 @@ def row_of(
         signed_package_key=signature.object_key if signature else None,
         public_key=json.dumps(dict(signature.public_key)) if signature else None,
     )
+
+
+def _check_submitter(envelope: Envelope, labels: Set[str]) -> None:
+    """Hold an envelope to what ingest lets whom bring."""
+    if envelope.submitted_by == SERVER_SUBJECT:
+        if labels != CHECKPOINT_LABELS:
+            raise ValueError("the server itself is said to have brought what is no checkpoint")
+        return
+    if envelope.submitter_role not in (Role.RELAY, Role.DEVICE):
+        raise ValueError(f"a {envelope.submitter_role!r:.40} is said to have brought it")
+    if labels & CHECKPOINT_LABELS:
+        raise ValueError("it speaks for the server, and somebody else brought it")
 
 
 def takes_signature(row: NewEvent, line: NewEvent) -> bool:

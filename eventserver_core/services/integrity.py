@@ -18,10 +18,9 @@ from eventserver_core.backends.storage import KEY_PATTERN, StorageBackend
 from eventserver_core.db.batches import BATCHED, CONFIRMED, BatchRecord, BatchRepository
 from eventserver_core.db.events import EventRecord, NewEvent
 from eventserver_core.domain import merkle
-from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.domain.digest import is_digest_hex, sha256_hex
 from eventserver_core.domain.envelope import Envelope, parse_envelope
-from eventserver_core.domain.evidence import Evidence, check_evidence
+from eventserver_core.domain.evidence import check_signature
 from eventserver_core.domain.proof import Outcome
 from eventserver_core.errors import (
     BackendUnavailableError,
@@ -211,10 +210,9 @@ class CheckEventBytes:
             yield _about(event, Kind.OBJECT_CHANGED, detail, key)
         elif envelope is not None:
             key_json = (event.public_key or "{}").encode()
-            evidence = Evidence(canonicalize(envelope.statement), None, jws, key_json, None)
-            for step in check_evidence(evidence).steps:
-                if step.name == "signature" and step.outcome is not Outcome.PASSED:
-                    yield _about(event, Kind.SIGNATURE_INVALID, step.detail, key)
+            step = check_signature(envelope.statement, jws, key_json)
+            if step.outcome is not Outcome.PASSED:
+                yield _about(event, Kind.SIGNATURE_INVALID, step.detail, key)
 
     def _digest(self, key: str) -> tuple[str, int]:
         hasher, size = hashlib.sha256(), 0

@@ -219,11 +219,12 @@ class FollowRelays:
         except AddressNotAllowedError as ex:
             self._fail(relay, f"{ex}; see relays.allowed_networks")
             return
-        if not report.healthy:
+        detail = _not_serving(report, relay.id)
+        if detail is not None:
             if self._is_late(relay):
-                self._fail(relay, f"it enrolled, but does not serve: {report.detail}")
+                self._fail(relay, f"it enrolled, but does not serve: {detail}")
             else:
-                self._look_again(relay, f"it enrolled, but does not serve yet: {report.detail}")
+                self._look_again(relay, f"it enrolled, but does not serve yet: {detail}")
             return
         with self._audit.changing():
             current = self._relays.find(relay.id)
@@ -333,3 +334,12 @@ def _address_of(machine: Machine) -> NetworkAddress:
     except ValueError as ex:
         detail = f"describe answered with the address {machine.address!r}: {ex}"
         raise BackendContractError("provisioning", detail) from ex
+
+
+def _not_serving(report: HealthReport, relay_id: str) -> str | None:
+    if not report.healthy:
+        return report.detail
+    named = (report.answer or {}).get("relayId", relay_id)
+    if named != relay_id:  # TLS shows the address only, and an old relay may still serve there
+        return f"what answers at its address says that it is relay {named!r:.80}"
+    return None

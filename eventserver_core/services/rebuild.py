@@ -20,8 +20,11 @@ from typing import Protocol
 
 from eventserver_core.backends.storage import StorageBackend, StoredObject
 from eventserver_core.db.events import EventRepository, NewEvent
-from eventserver_core.domain.envelope import PACK_PREFIX, parse_envelope
+from eventserver_core.domain.canonical import canonicalize
+from eventserver_core.domain.envelope import PACK_PREFIX, Envelope, parse_envelope
+from eventserver_core.domain.evidence import check_signature
 from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
+from eventserver_core.domain.proof import Outcome
 from eventserver_core.errors import InvalidPackageError, ObjectNotFoundError
 from eventserver_core.services.index_rows import row_of, takes_signature
 
@@ -39,7 +42,7 @@ CREATE TABLE taken (digest TEXT PRIMARY KEY, event_id TEXT UNIQUE, row TEXT, mad
 
 @dataclass(frozen=True, slots=True)
 class DamagedPack:
-    """A pack, or a line in one, of which no row can be made."""
+    """A pack, or a line in one, of which no row can be made, or none with its signature."""
 
     key: str
     detail: str
@@ -60,7 +63,7 @@ class Rebuilt:
         undecided: those of them whose other event got its row only now. Where a row could not be
             written after its line, the one that came later under the same id is the one that was
             acknowledged: a person has to look.
-        damaged: packs or lines that were left out.
+        damaged: packs, lines or signatures that were left out.
     """
 
     packs: int = 0
@@ -104,7 +107,7 @@ class Listener(Protocol):
         """Hear of a line that is left out, and may be the one that was acknowledged."""
 
     def damaged(self, pack: DamagedPack) -> None:
-        """Hear of a pack or a line that is left out; there may be any number."""
+        """Hear of a pack, a line or a signature that is left out; there may be any number."""
 
 
 class RebuildIndex:
@@ -121,8 +124,13 @@ class RebuildIndex:
         self._storage = storage
         self._events = events
 
-    def run(self, listener: Listener, *, dry_run: bool = False) -> Rebuilt:
+    def run(
+        self, listener: Listener, *, dry_run: bool = False, every_pack: bool = False
+    ) -> Rebuilt:
         """Make what is missing; with ``dry_run`` only say what that is.
+
+        With ``every_pack`` those are read too of which rows name every byte: a signature may have
+        been left out since its object was damaged.
 
         What is remembered meanwhile lies in a temporary file: it grows with the number of events.
 
@@ -136,7 +144,8 @@ class RebuildIndex:
             closing(sqlite3.connect(Path(folder) / "lines.sqlite3")) as notes,
         ):
             notes.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-            self._note_named(notes)
+            if not every_pack:
+                self._note_named(notes)
             self._note_lines(notes, listener, summary)
             listener.begin_inserting(summary.lines)
             lines = notes.execute("SELECT row FROM line ORDER BY received_at, pack, position")
@@ -189,17 +198,37 @@ class RebuildIndex:
             content.seek(0)
             offset = 0
             for line in content:
+                place = f"at byte {offset}"
                 try:
+                    envelope = parse_envelope(line.rstrip(b"\n"))
+                    why = self._unsigned_because(envelope)
+                    if why:
+                        yield DamagedPack(stored.key, f"{place}: taken without signature: {why}")
+                        envelope = replace(envelope, signature=None)
                     yield row_of(
-                        parse_envelope(line.rstrip(b"\n")),
+                        envelope,
                         pack_key=stored.key,
                         offset=offset,
                         length=len(line.rstrip(b"\n")),
                         location=stored.location,
                     )
                 except (InvalidPackageError, ValueError) as ex:
-                    yield DamagedPack(stored.key, f"at byte {offset}: {' '.join(str(ex).split())}")
+                    yield DamagedPack(stored.key, f"{place}: {' '.join(str(ex).split())}")
                 offset += len(line)
+
+    def _unsigned_because(self, envelope: Envelope) -> str | None:
+        """Say why a signature can't be believed: nobody becomes an author by a line alone."""
+        signature = envelope.signature
+        if signature is None:
+            return None
+        try:
+            jws = b"".join(self._storage.read(signature.object_key))
+        except ObjectNotFoundError:
+            return f"{signature.object_key} is not in storage"
+        if not signature.object_key.endswith(sha256(jws).hexdigest()):
+            return f"{signature.object_key} was changed: its digest is another"
+        step = check_signature(envelope.statement, jws, canonicalize(signature.public_key))
+        return None if step.outcome is Outcome.PASSED else step.detail
 
     def _take(
         self,

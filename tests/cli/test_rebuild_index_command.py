@@ -10,11 +10,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from eventserver_core.db.events import NewEvent
+from eventserver_core.domain.audit import AuditHead, checkpoint_package
 from eventserver_core.domain.envelope import Envelope, Pack, make_pack, parse_envelope
+from eventserver_core.domain.instant import now
 from eventserver_core.domain.package import make_statement
 from eventserver_core.services.rebuild import DamagedPack, RebuildIndex, Rebuilt
 from eventserver_core.testing.factories import make_package
@@ -305,6 +308,67 @@ def test_what_is_no_envelope_is_named_and_left_out(
     found = rebuild(run, status=1)
     assert found["inserted"] == 1
     assert {pack["key"] for pack in found["damagedPacks"]} == {wrong.key, mediated.key}
+
+
+@pytest.mark.parametrize(
+    ("subject", "role"), [("admin-1", "admin"), ("eventserver", "admin"), ("x", "root")]
+)
+def test_what_nobody_could_have_handed_in_is_left_out(
+    run: Run, taking: Taking, kept: Kept, services: Services, subject: str, role: str
+) -> None:
+    digest_hex = taking.plain().digest_hex
+    envelope = envelope_of(kept, digest_hex)
+    kept.remove(kept.row(digest_hex)["pack_key"])
+    forget(kept)
+    forged = put(services, replace(envelope, submitted_by=subject, submitter_role=role))
+    found = rebuild(run, status=1)
+    assert (found["inserted"], found["damaged"]) == (0, 1)
+    assert forged.key in str(found["damagedPacks"])
+
+
+def test_nobody_but_the_server_says_what_the_trails_head_was(
+    run: Run, taking: Taking, kept: Kept, services: Services
+) -> None:
+    said = make_statement(checkpoint_package(AuditHead(9, "ab" * 32), now(), str(uuid4())), None)
+    envelope = replace(
+        envelope_of(kept, taking.plain().digest_hex),
+        digest_hex=said.digest_hex,
+        statement=said.document,
+    )
+    forged = put(services, envelope)
+    own = put(services, replace(envelope, submitted_by="eventserver", submitter_role="admin"))
+    found = rebuild(run, status=1)
+    assert [pack["key"] for pack in found["damagedPacks"]] == [forged.key]
+    assert kept.row(said.digest_hex)["pack_key"] == own.key
+
+
+@pytest.mark.parametrize("how", ["another event's", "gone", "changed"])
+def test_a_signature_that_does_not_hold_is_left_out_and_the_event_is_not(
+    run: Run, taking: Taking, kept: Kept, services: Services, how: str
+) -> None:
+    signed, other = taking.signed().digest_hex, taking.signed().digest_hex
+    envelope = envelope_of(kept, signed)
+    assert envelope.signature
+    own, others = envelope.signature.object_key, kept.row(other)["signed_package_key"]
+    if how == "another event's":
+        kept.remove(kept.row(signed)["pack_key"])
+        put(services, replace(envelope, signature=replace(envelope.signature, object_key=others)))
+    elif how == "gone":
+        kept.remove(own)
+    else:
+        kept.alter(own)
+    forget(kept)
+    found = rebuild(run, status=1)
+    assert (found["inserted"], found["damaged"]) == (2, 1)
+    assert "without signature" in str(found["damagedPacks"])
+    assert kept.row(signed)["signed_package_key"] is None
+    assert kept.row(other)["signed_package_key"] == others
+    if how == "changed":
+        kept.alter(own)  # turns the bit back
+        assert rebuild(run)["signaturesAdded"] == 0
+        assert rebuild(run, "--all")["signaturesAdded"] == 1
+        assert kept.row(signed)["signed_package_key"] == own
+        assert run("fsck", "--all").exit_code == 0
 
 
 def test_a_database_that_is_away_is_told_with_a_status_of_its_own(run: Run, home: Path) -> None:

@@ -203,12 +203,15 @@ def test_what_hangs_holds_no_scrape_up_and_is_asked_once() -> None:
         leave.wait(30)
         yield Reading("eventserver_late", "Late.", (), [((), 1.0)])
 
-    scrape = Scrape([Question("slow", hang, remembered_for=60)], patience=0.05)
+    question = Question("slow", hang, remembered_for=60)
+    scrape, patient = Scrape([question], patience=0.05), Scrape([question], patience=30)
     for _ in range(3):
         assert value(read(scrape.text().decode()), "scrape_errors", part="slow") == 1
+    question._asked_at -= 60  # it hangs since a minute: who asks now doesn't wait once more
+    assert value(read(patient.text().decode()), "scrape_errors", part="slow") == 1
     assert len(asked) == 1
+    question._asked_at += 60
     leave.set()
-    patient = Scrape(scrape._questions, patience=30)
     assert value(read(patient.text().decode()), "late") == 1
     assert len(asked) == 1
 

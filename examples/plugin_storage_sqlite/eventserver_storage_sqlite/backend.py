@@ -194,9 +194,8 @@ class SqliteUpload:
                         "INSERT INTO pieces VALUES (?, ?, ?)",
                         (self._upload, self._written // PIECE_SIZE, self._rest),
                     )
-                connection.execute(
-                    "INSERT INTO objects VALUES (?, ?, ?)", (key, self._upload, size)
-                )
+                row = (key, self._upload, size)
+                connection.execute("INSERT INTO objects VALUES (?, ?, ?)", row)
                 gone = connection.execute("DELETE FROM uploads WHERE id = ?", (self._upload,))
                 if gone.rowcount != 1:  # its pieces were swept: this upload took longer than a day
                     raise BackendUnavailableError(BACKEND, "this upload has ended; begin again")

@@ -134,6 +134,7 @@ class Network:
 
     Attributes:
         serves: whether relays answer who asks for their health.
+        serves_as: the relay that they say they are; None if they don't say.
         not_allowed: whether they are where nobody may be asked.
         asked: where relays were asked.
     """
@@ -141,6 +142,7 @@ class Network:
     def __init__(self, database: Database, clock: ManualClock, folder: Path) -> None:
         self.clock = clock
         self.serves, self.not_allowed = True, False
+        self.serves_as: str | None = None
         self.asked: list[str] = []
         self.provider: ProvisioningBackend = Provider()
         self.relays = RelayRepository(database)
@@ -198,7 +200,8 @@ class Network:
         if self.not_allowed:
             raise AddressNotAllowedError(f"{address.host} is a private address")
         detail = "It says that it is healthy." if self.serves else "It refused the connection."
-        return HealthReport(self.serves, self.clock.now(), None, None, detail, None)
+        answer = {"status": "healthy", "relayId": self.serves_as} if self.serves_as else None
+        return HealthReport(self.serves, self.clock.now(), None, None, detail, answer)
 
     def work(self, still_mine: Callable[[], None] = lambda: None, after: float = 0) -> None:
         """Do one round, a while later."""

@@ -61,6 +61,19 @@ class TestLaunching:
             "relay_activated",
         ]
 
+    def test_another_relay_that_still_serves_at_its_address_is_not_taken_for_it(
+        self, network: Network, provider: Provider, launched: str
+    ) -> None:
+        network.serves_as = "an-old-relay"
+        network.enroll(launched)
+        network.work(after=INTERVAL)
+        relay = network.get(launched)
+        assert relay.state == "provisioning"
+        assert "an-old-relay" in (relay.reason or "")
+        network.serves_as = launched
+        network.work(after=INTERVAL)
+        assert network.get(launched).state == "active"
+
     def test_a_relay_whose_certificates_were_lost_on_the_way_has_failed(
         self, network: Network, provider: Provider, launched: str
     ) -> None:
