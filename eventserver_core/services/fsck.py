@@ -12,6 +12,7 @@ from eventserver_core.backends.chain import ChainBackend
 from eventserver_core.backends.storage import StorageBackend
 from eventserver_core.db.batches import BatchRecord, BatchRepository
 from eventserver_core.db.events import EventRecord, EventRepository, Extent
+from eventserver_core.domain.envelope import PACK_PREFIX
 from eventserver_core.errors import BackendUnavailableError
 from eventserver_core.services.integrity import (
     CheckBatch,
@@ -96,6 +97,9 @@ class CheckIntegrity:
         everything = scope.sample is None or scope.sample >= extent.count
         total = extent.count if everything else scope.sample or 0
         listener.begin(total)
+        if extent.count == 0 and scope.since is None and any(self._storage.list(PACK_PREFIX)):
+            detail = "storage has events, and the database has not one"
+            listener.found(Finding(Kind.ROWS_MISSING, detail))
         check_event = CheckEventBytes(self._storage, tally)
         check_batch = CheckBatch(self._batches, self._chain, tally)
         seen: set[int] = set()

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     OBJECT_MISSING = "object_missing"
     OBJECT_CHANGED = "object_changed"
     ROW_CHANGED = "row_changed"
+    ROWS_MISSING = "rows_missing"
     SIGNATURE_INVALID = "signature_invalid"
     BATCH_CHANGED = "batch_changed"
     ANCHOR_MISSING = "anchor_missing"
@@ -56,6 +57,8 @@ ADVICE = {
     "right one has the digest that its key ends with. Then find out who can write there",
     Kind.ROW_CHANGED: "what lies in storage is whole, so the row was changed: compare it with a "
     "backup of the database. Then find out who can write there",
+    Kind.ROWS_MISSING: "check that this is the right database, restore its backup, and then make "
+    "what is missing with eventserver rebuild-index",
     Kind.SIGNATURE_INVALID: "the signed package is the one that was stored: the row's key or "
     "signature was changed, compare it with a backup of the database",
     Kind.BATCH_CHANGED: "rows of this batch were changed, added or removed: compare them with a "

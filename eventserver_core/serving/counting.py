@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,9 @@ _PREFIX = "eventserver-metrics-"
 _STARTING = "eventserver-starting-"
 _LOCK = "lock"
 _MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a directory there that is ours alone
+_COUNTED = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db\Z")
+_ROOM = 32 * 1024 * 1024
+"""What some thirty processes count in; containers have 64 MiB of such memory unless told."""
 _SIZES = {
     "histogram": 512 * 1024,
     "counter": 128 * 1024,
@@ -59,9 +63,11 @@ def open_directory() -> None:
         if chosen := os.environ.get(VARIABLE):
             Path(chosen).mkdir(parents=True, exist_ok=True)
             for path in Path(chosen).glob("*.db"):
-                path.unlink()
+                if _COUNTED.match(path.name):  # what else is there is not ours
+                    path.unlink()
+            reserve_or_warn()
             return
-        parent = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else tempfile.gettempdir()
+        parent = _MEMORY if _has_room(_MEMORY) else tempfile.gettempdir()
         _remove_abandoned(Path(parent))
         starting = Path(tempfile.mkdtemp(prefix=_STARTING, dir=parent))
         lock = os.open(starting / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -75,6 +81,15 @@ def open_directory() -> None:
     os.environ[VARIABLE] = str(made)
     atexit.register(_remove, made, os.getpid())
     reserve_or_warn()
+
+
+def _has_room(directory: str) -> bool:
+    try:
+        return os.access(directory, os.W_OK | os.X_OK) and (
+            shutil.disk_usage(directory).free >= _ROOM
+        )
+    except OSError:
+        return False
 
 
 def reserve_or_warn() -> None:

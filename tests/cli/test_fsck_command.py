@@ -70,6 +70,18 @@ def test_with_nothing_stored_nothing_is_wrong(run: Run) -> None:
     assert run("fsck", "--all").exit_code == 0
 
 
+@pytest.mark.parametrize("which", [["--all"], ["--sample", "5"]])
+def test_an_empty_database_over_a_full_storage_is_told(
+    run: Run, taking: Taking, kept: Kept, which: list[str]
+) -> None:
+    taking.plain()
+    kept.sql("DELETE FROM events")
+    result = run("fsck", *which)
+    assert result.exit_code == 1
+    assert "rows_missing" in result.stdout
+    assert "rebuild-index" in result.stdout
+
+
 @pytest.mark.parametrize("column", ["pack_key", "media_key", "signed_package_key"])
 def test_an_object_that_was_changed_is_told(
     run: Run, hashes: dict[str, str], kept: Kept, column: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 _PROGRAM = """
@@ -38,14 +39,21 @@ def test_it_is_chosen_before_anything_is_counted_and_removed_at_the_end() -> Non
 
 
 def test_a_directory_that_was_chosen_is_emptied_and_stays(tmp_path: Path) -> None:
-    for name in ("counter_1.db", "gauge_liveall_1.db", "theirs.txt"):
+    for name in ("counter_1.db", "gauge_liveall_1.db", "theirs.txt", "theirs.db"):
         (tmp_path / name).write_bytes(b"")
     directory, *names = _run(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert directory == str(tmp_path)
-    assert "theirs.txt" in names
+    assert {"theirs.txt", "theirs.db"} <= set(names)
     assert "counter_1.db" not in names
     assert "gauge_liveall_1.db" not in names
     assert tmp_path.is_dir()
+
+
+def test_where_memory_is_full_a_directory_on_disk_is_taken() -> None:
+    full = "from eventserver_core.serving import counting\ncounting._ROOM = 1 << 62\n"
+    directory, *_ = _run(full + _PROGRAM)
+    assert Path(directory).parent == Path(tempfile.gettempdir())
+    assert not Path(directory).exists()
 
 
 def test_a_directory_that_cannot_be_had_is_a_fault_of_the_settings(tmp_path: Path) -> None:
