@@ -55,7 +55,11 @@ def read_settings() -> dict[str, dict[str, str]]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not done.stdout:
         sys.exit(done.returncode)  # it has said why
-    return {setting["name"]: setting for setting in json.loads(done.stdout)["settings"]}
+    survey = json.loads(done.stdout)
+    if survey["faults"]:
+        print(*survey["faults"], sep="\n", file=sys.stderr)
+        sys.exit(done.returncode)
+    return {setting["name"]: setting for setting in survey["settings"]}
 
 
 def free_port(host: str, port: int) -> int:
