@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.sections import PluginSettings
 from eventserver_core.settings import Settings
+from eventserver_core.settings.endpoints import is_loopback, parse_endpoint
 from eventserver_provision_ec2.settings import EC2Settings
 
 ATTEMPTS = 2
@@ -125,31 +124,12 @@ def _faults_of_endpoint(endpoint: str) -> Iterator[str]:
     if not endpoint:
         return
     try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not parts.hostname.isascii()
-        or any(character.isspace() for character in endpoint)
-        or port == 0
-        or "@" in parts.netloc
-        or parts.path not in ("", "/")
-        or "?" in endpoint
-        or "#" in endpoint
-    ):
-        yield "ec2.endpoint: expected http://host:port or https://host:port and nothing else"
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+        parts = parse_endpoint(endpoint)
+    except ValueError as ex:
+        yield f"ec2.endpoint: {ex}"
+        return
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         yield (
             "ec2.endpoint: what a machine enrols with is sent there, so it must begin with "
             "https://, unless it is on this machine"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
@@ -22,6 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from eventserver_core.errors import ConfigurationError
 from eventserver_core.sections import PluginSettings, ServerSettings, StorageSettings
 from eventserver_core.settings import Settings
+from eventserver_core.settings.endpoints import is_loopback, parse_endpoint
 from eventserver_storage_s3.credentials import make_provider
 from eventserver_storage_s3.customer_key import read_customer_key
 from eventserver_storage_s3.settings import S3Settings
@@ -100,7 +100,11 @@ def configure(settings: Settings) -> Configuration:
     secure, host = place or (True, "")
     trust = checked(lambda: _trust(own))
     sse = checked(lambda: _encryption(storage, own))
-    if storage.encryption == "sse-c" and not secure and not _is_loopback(host):
+    if (
+        storage.encryption == "sse-c"
+        and not secure
+        and not is_loopback(urlsplit(f"//{host}").hostname or "")
+    ):
         faults.append(
             "storage.encryption: sse-c sends the key with every request, so storage.endpoint must "
             "begin with https://"
@@ -149,34 +153,13 @@ def _parse_endpoint(endpoint: str, region: str) -> tuple[bool, str]:
             "cn-"
         ) else "s3.amazonaws.com"
     try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not parts.hostname.isascii()
-        or any(character.isspace() for character in endpoint)
-        or port == 0
-        or "@" in parts.netloc
-        or parts.path not in ("", "/")
-        or "?" in endpoint
-        or "#" in endpoint
-    ):
+        parts = parse_endpoint(endpoint)
+    except ValueError as ex:
         raise ConfigurationError(
-            "storage.endpoint: expected http://host:port or https://host:port and nothing else; "
+            f"storage.endpoint: {ex}; "
             "the bucket is storage.bucket, and keys are s3.access_key and s3.secret_key"
-        )
+        ) from ex
     return parts.scheme == "https", parts.netloc
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def _trust(own: S3Settings) -> ssl.SSLContext:
