@@ -11,27 +11,15 @@ from peewee import JOIN, fn
 
 from eventserver_core.db.batches import BatchRecord, batch_record
 from eventserver_core.db.connection import Database
+from eventserver_core.db.event_rows import (
+    COLUMNS,
+    NewEvent,
+    NewSignature,
+    StoredEvent,
+    find_stored,
+    insert_rows,
+)
 from eventserver_core.db.models import Batch, Event
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """A row to be; see ``models.Event``."""
-
-    digest_hex: str
-    event_id: str
-    received_at: datetime
-    submitted_by: str
-    device: str | None
-    pack_key: str
-    pack_offset: int
-    pack_length: int
-    storage_location: str
-    media_key: str | None
-    media_type: str | None
-    media_size: int | None
-    signed_package_key: str | None
-    public_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +44,6 @@ class Extent:
     last_id: int
 
 
-_COLUMNS = tuple(NewEvent.__dataclass_fields__)
-
-
 class EventRepository:
     """The events that are stored."""
 
@@ -79,23 +64,29 @@ class EventRepository:
         Returns:
             Whether it was inserted.
         """
-        values = {name: getattr(event, name) for name in _COLUMNS}
-        query = Event.insert(values).on_conflict_ignore().as_rowcount()
-        with self._database.transaction() as database:
-            return bool(query.execute(database))
+        return bool(self.record([event]))
 
-    def insert_many(self, events: Sequence[NewEvent]) -> int:
-        """Insert rows in one transaction, leaving out those whose hash or id is there already.
+    def record(
+        self, events: Sequence[NewEvent], signatures: Sequence[NewSignature] = ()
+    ) -> set[str]:
+        """Insert rows, and signatures for others, in one transaction.
+
+        Left out are those rows whose hash or id is there already, and the signatures of events
+        that have one.
 
         Returns:
-            How many were inserted.
+            The hashes of the rows that were inserted.
         """
-        if not events:
-            return 0
-        values = [{name: getattr(event, name) for name in _COLUMNS} for event in events]
-        query = Event.insert_many(values).on_conflict_ignore().as_rowcount()
         with self._database.transaction() as database:
-            return int(query.execute(database))
+            inserted = insert_rows(database, self._database.is_sqlite, events)
+            for signature in sorted(signatures, key=lambda s: s.digest_hex):
+                _attachment(signature).execute(database)
+        return inserted
+
+    def stored(self, digests: Sequence[str], event_ids: Sequence[str]) -> list[StoredEvent]:
+        """Return what a receipt needs of the events with one of these hashes or ids."""
+        with self._database.session() as database:
+            return find_stored(database, self._database.is_sqlite, digests, event_ids)
 
     def submitted_by(self, subject: str) -> list[tuple[str, str]]:
         """Return the hash and the id of each event that somebody submitted; reads every row."""
@@ -134,19 +125,14 @@ class EventRepository:
         with self._database.session() as database:
             return list(query.tuples().execute(database))
 
-    def attach_signature(
-        self, digest_hex: str, device: str, signed_package_key: str, public_key: str
-    ) -> bool:
+    def attach_signature(self, signature: NewSignature) -> bool:
         """Record who signed an event that had come unsigned; the first signature stays.
 
         Returns:
             Whether it was recorded.
         """
-        query = Event.update(
-            device=device, signed_package_key=signed_package_key, public_key=public_key
-        ).where(Event.digest_hex == digest_hex, Event.signed_package_key.is_null())
         with self._database.transaction() as database:
-            return bool(query.execute(database))
+            return bool(_attachment(signature).execute(database))
 
     def _first(self, condition: Any) -> EventRecord | None:
         found = self._records(_joined().where(condition).limit(1))
@@ -157,6 +143,14 @@ class EventRepository:
             return [(row.id, _record(row)) for row in query.execute(database)]
 
 
+def _attachment(signature: NewSignature) -> Any:
+    return Event.update(
+        device=signature.device,
+        signed_package_key=signature.signed_package_key,
+        public_key=signature.public_key,
+    ).where(Event.digest_hex == signature.digest_hex, Event.signed_package_key.is_null())
+
+
 def _joined() -> Any:
     return Event.select(Event, Batch).join(
         Batch, JOIN.LEFT_OUTER, on=(Event.batch_id == Batch.id), attr="batch"
@@ -164,7 +158,7 @@ def _joined() -> Any:
 
 
 def _record(row: Any) -> EventRecord:
-    values = {name: getattr(row, name) for name in _COLUMNS}
+    values = {name: getattr(row, name) for name in COLUMNS}
     # a batch that is named may be gone: whoever looks for damage must get the row all the same
     batch = getattr(row, "batch", None) if row.batch_id is not None else None
     return EventRecord(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -32,14 +32,16 @@ class Signature:
     """Evidence of who wrote a package.
 
     Attributes:
-        object_key: where the JWS lies, byte for byte.
         signer: the subject of the device's certificate.
         public_key: the JWK that the certificate binds, public members only.
+        jws: the signed package, byte for byte; None where it is an object of its own.
+        object_key: that object's key; None where the signed package is in the envelope.
     """
 
-    object_key: str
     signer: str
     public_key: Mapping[str, Any]
+    jws: bytes | None = None
+    object_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Envelope:
         received_at: when it was received.
         media_key: the media's object, if it has media.
         signature: there if the package was signed.
+        canonical: the statement in canonical form, for whoever has it at hand.
     """
 
     digest_hex: str
@@ -63,6 +66,7 @@ class Envelope:
     received_at: datetime
     media_key: str | None
     signature: Signature | None
+    canonical: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def make_pack(envelopes: Sequence[Envelope]) -> Pack:
     content = bytearray()
     spans: list[tuple[int, int]] = []
     for envelope in envelopes:
-        line = canonicalize(_document(envelope))
+        line = _line(envelope)
         spans.append((len(content), len(line)))
         content += line + b"\n"
     frozen = bytes(content)
@@ -131,25 +135,32 @@ def _subject(value: Any) -> str:
 
 
 def _signature(document: Mapping[str, Any]) -> Signature:
+    signer, public_key = _subject(document["signer"]), _of(dict, document["publicKey"])
+    if "jws" in document:
+        return Signature(signer, public_key, jws=_of(str, document["jws"]).encode("ascii"))
     object_key = _of(str, document["objectKey"])
     if not _SIGNED_PACKAGE_KEY.match(object_key):
         raise ValueError(f"not an {FORMAT}: no key of a signed package")
-    return Signature(object_key, _subject(document["signer"]), _of(dict, document["publicKey"]))
+    return Signature(signer, public_key, object_key=object_key)
 
 
-def _document(envelope: Envelope) -> dict[str, Any]:
+def _line(envelope: Envelope) -> bytes:
+    """Write an envelope in canonical form, around its statement, which has that form already."""
+    statement = envelope.canonical or canonicalize(envelope.statement)
     signature = envelope.signature
-    return {
+    before = {
         "format": FORMAT,
         "hash": envelope.digest_hex,
-        "statement": envelope.statement,
-        "submittedBy": {"subject": envelope.submitted_by, "role": envelope.submitter_role},
-        "receivedAt": format_rfc3339(envelope.received_at),
         "mediaKey": envelope.media_key,
-        "signature": signature
-        and {
-            "objectKey": signature.object_key,
-            "signer": signature.signer,
-            "publicKey": dict(signature.public_key),
-        },
+        "receivedAt": format_rfc3339(envelope.received_at),
+        "signature": signature and _signature_members(signature),
     }
+    after = {"submittedBy": {"subject": envelope.submitted_by, "role": envelope.submitter_role}}
+    return canonicalize(before)[:-1] + b',"statement":' + statement + b"," + canonicalize(after)[1:]
+
+
+def _signature_members(signature: Signature) -> dict[str, Any]:
+    members = {"signer": signature.signer, "publicKey": dict(signature.public_key)}
+    if signature.jws is not None:
+        return members | {"jws": signature.jws.decode("ascii")}
+    return members | {"objectKey": signature.object_key}

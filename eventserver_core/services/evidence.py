@@ -25,9 +25,11 @@ from eventserver_core.domain.evidence import (
     PROOF_FILE,
     PUBLIC_KEY_FILE,
     SIGNED_PACKAGE_FILE,
+    check_signature,
 )
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.domain.media import EXTENSIONS
+from eventserver_core.domain.proof import Outcome
 from eventserver_core.errors import (
     EvidenceDamagedError,
     InvalidPackageError,
@@ -35,6 +37,11 @@ from eventserver_core.errors import (
     PermissionDeniedError,
 )
 from eventserver_core.log import get_logger
+from eventserver_core.services.signed_packages import (
+    is_changed,
+    is_in_pack,
+    read_signed_package,
+)
 from eventserver_core.services.verification import Verifications
 
 README_FILE = "README.txt"
@@ -168,13 +175,13 @@ class EvidenceArchive:
                 described.append(f"  {media_name:<20} the media, {event.media_type}")
         if event.signed_package_key is not None:
             try:
-                jws = b"".join(self._storage.read(event.signed_package_key))
+                jws = read_signed_package(self._storage, event.signed_package_key, envelope)
             except ObjectNotFoundError:
                 damage.append(Damage(SIGNED_PACKAGE_FILE, _MISSING))
             else:
                 files[SIGNED_PACKAGE_FILE] = jws
                 described.append(f"  {SIGNED_PACKAGE_FILE:<20} the package as its author signed it")
-                if not event.signed_package_key.endswith(sha256_hex(jws)):
+                if _is_altered(event, jws, envelope):
                     damage.append(Damage(SIGNED_PACKAGE_FILE, _CHANGED))
             files[PUBLIC_KEY_FILE] = (event.public_key or "{}").encode()
             described.append(f"  {PUBLIC_KEY_FILE:<20} the key it was signed with (JWK)")
@@ -226,12 +233,21 @@ class EvidenceArchive:
             yield Damage(name, _CHANGED)
 
 
+def _is_altered(event: EventRecord, jws: bytes, envelope: Envelope) -> bool:
+    key = event.signed_package_key or ""
+    if not is_in_pack(key):
+        return is_changed(key, jws)
+    # no key has its digest: it is told by what it signs
+    step = check_signature(envelope.statement, jws, (event.public_key or "{}").encode())
+    return step.outcome is not Outcome.PASSED
+
+
 _DAMAGED = (
     "what is kept of this event was changed or lost after it was stored; its operator must restore "
     "it from a copy"
 )
 _MISSING = "missing from storage"
-_CHANGED = "changed after it was stored; its digest is another"
+_CHANGED = "changed after it was stored"
 
 
 def package_name(event: EventRecord) -> str:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Set
 
 from eventserver_core.backends.auth import Role
-from eventserver_core.db.events import NewEvent
+from eventserver_core.db.event_rows import NewEvent
 from eventserver_core.domain.audit import CHECKPOINT_LABELS, SERVER_SUBJECT
 from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.envelope import MEDIA_PREFIX, Envelope
 from eventserver_core.domain.package import check_package
+from eventserver_core.services.signed_packages import is_in_pack
 
 
 def row_of(
@@ -52,7 +53,8 @@ def row_of(
         media_key=envelope.media_key,
         media_type=media.type if media else None,
         media_size=media.size if media else None,
-        signed_package_key=signature.object_key if signature else None,
+        # without an object of its own it is where the envelope is
+        signed_package_key=(signature.object_key or pack_key) if signature else None,
         public_key=json.dumps(dict(signature.public_key)) if signature else None,
     )
 
@@ -72,10 +74,12 @@ def _check_submitter(envelope: Envelope, labels: Set[str]) -> None:
 def takes_signature(row: NewEvent, line: NewEvent) -> bool:
     """Tell whether an event is without a signature and this line of a pack has one for it.
 
-    The rule is the one of ingest: only from whoever sent the event, the first one stays.
+    The rule is the one of ingest: only from whoever sent the event, the first one stays. A signed
+    package in an envelope is the signature of the row that leads there, and of no other.
     """
     return (
         line.signed_package_key is not None
+        and not is_in_pack(line.signed_package_key)
         and row.signed_package_key is None
         and row.submitted_by == line.submitted_by
         and row.device in (None, line.device)

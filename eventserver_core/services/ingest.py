@@ -1,48 +1,40 @@
-"""Takes events in. The order is: bytes, then row, then answer.
+"""Takes events in: checks and hashes them, and has them recorded before anybody is answered.
 
-Whatever dies in between, an event that was acknowledged is stored, and one that was not can be
-sent again: the first answer is given again, and nothing is stored twice.
+An event that was acknowledged is stored, whatever dies; one that was not can be sent again: the
+first answer is given again, and nothing is stored twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from eventserver_core.backends.auth import Credentials, Role, SignedPackage
+from eventserver_core.backends.auth import Credentials, SignedPackage
 from eventserver_core.backends.storage import StorageBackend
-from eventserver_core.db.events import EventRecord, EventRepository, NewEvent
+from eventserver_core.db.events import EventRepository
 from eventserver_core.domain import media as media_types
 from eventserver_core.domain.audit import CHECKPOINT_LABELS, SERVER_SUBJECT
 from eventserver_core.domain.canonical import WRAPPED_DEPTH, parse_ijson
 from eventserver_core.domain.digest import sha256_hex
-from eventserver_core.domain.envelope import (
-    MEDIA_PREFIX,
-    SIGNED_PACKAGE_PREFIX,
-    Envelope,
-    Signature,
-    make_pack,
-)
 from eventserver_core.domain.instant import format_rfc3339
-from eventserver_core.domain.package import ParsedPackage, Statement, make_statement
+from eventserver_core.domain.package import ParsedPackage, make_statement
 from eventserver_core.errors import (
-    BackendUnavailableError,
     ClockSkewError,
     ContentTooLargeError,
-    EventIdConflictError,
+    EventServerError,
     EventTooOldError,
     Fault,
     InvalidPackageError,
 )
 from eventserver_core.log import get_logger
 from eventserver_core.metrics.definitions import MEDIA_BYTES
-from eventserver_core.metrics.events import counted_event
+from eventserver_core.metrics.events import count_event
+from eventserver_core.services.group_commit import GroupCommit
 from eventserver_core.services.media import (
     Content,
     ReceivedMedia,
@@ -50,10 +42,14 @@ from eventserver_core.services.media import (
     check_content,
     check_inline,
 )
+from eventserver_core.services.recording import RecordEvents
+from eventserver_core.services.submission import Outcome, Receipt, SignedBytes, Submission
 
 CLOCK_TOLERANCE = timedelta(minutes=15)
 
 _CREATED_AT = "/metadata/createdAt"
+_MAX_GROUP = 500
+_MAX_GROUP_SIZE = 8 * 1024 * 1024
 
 _log = get_logger()
 
@@ -71,21 +67,6 @@ class IngestLimits:
     max_file_size: int
     max_inline_size: int
     max_age: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The answer to a submission, the same for every repetition of it.
-
-    Attributes:
-        created: whether this very call stored the event.
-    """
-
-    event_id: str
-    digest_hex: str
-    storage_location: str
-    processed_at: datetime
-    created: bool
 
 
 class IngestEvents:
@@ -108,12 +89,17 @@ class IngestEvents:
         check_labels: Callable[[ParsedPackage], None] | None = None,
     ) -> None:
         self._storage = storage
-        self._events = events
         self._limits = limits
         self._clock = clock
         self._check_labels = check_labels
+        self._recorder = RecordEvents(storage, events, self._check_new)
+        self._group = GroupCommit(
+            self._recorder.record,
+            lambda submission: submission.weight,
+            max_items=_MAX_GROUP,
+            max_weight=_MAX_GROUP_SIZE,
+        )
 
-    @counted_event
     def ingest_package(self, document: Any, submitter: Credentials) -> Receipt:
         """Take a package whose media, if any, is inside.
 
@@ -121,9 +107,8 @@ class IngestEvents:
             document: JSON as ``parse_ijson`` reads it.
             submitter: who brings it.
         """
-        return self._ingest_inline(document, submitter, None, None)
+        return self._ingest(lambda: self.check_package(document, submitter))
 
-    @counted_event
     def ingest_signed(self, jws: str, signed: SignedPackage, submitter: Credentials) -> Receipt:
         """Take a package that its device signed; the JWS is kept byte for byte.
 
@@ -132,11 +117,54 @@ class IngestEvents:
             signed: what it says and who signed it.
             submitter: who brings it.
         """
-        claims = parse_ijson(signed.claims, max_depth=WRAPPED_DEPTH)
-        if not isinstance(claims, dict) or "payload" not in claims:
-            fault = Fault("/payload", "the signed claims have no event package")
-            raise InvalidPackageError("the signed package has no payload", [fault])
-        return self._ingest_inline(claims["payload"], submitter, jws.encode("ascii"), signed)
+        return self._ingest(lambda: self.check_signed(jws, signed, submitter))
+
+    def ingest_with_media(
+        self, document: Any, received: ReceivedMedia | None, submitter: Credentials
+    ) -> Receipt:
+        """Take a package whose media came beside it.
+
+        Args:
+            document: JSON as ``parse_ijson`` reads it; its media has no ``data``.
+            received: the media; None where none was sent.
+            submitter: who brings it.
+        """
+        return self._ingest(lambda: self._check_with_media(document, received, submitter))
+
+    def ingest_batch(self, checked: Sequence[Submission | Exception]) -> list[Outcome]:
+        """Take many events by one write; each gets what it would have got by itself.
+
+        Args:
+            checked: what ``check_package`` and ``check_signed`` returned or raised, in order.
+
+        Raises:
+            BackendUnavailableError: storage or database are away. What was stored before is
+                known when the batch comes again.
+        """
+        began = time.perf_counter()
+        submissions = [found for found in checked if isinstance(found, Submission)]
+        try:
+            recorded = iter(self._recorder.record(submissions))
+        except EventServerError:
+            raise
+        except Exception:  # noqa: BLE001 - one event must not stand in the way of all others
+            _log.exception("batch_split", events=len(submissions))
+            recorded = iter([self._recorded_alone(found) for found in submissions])
+        outcomes: list[Outcome] = []
+        for found in checked:
+            outcome = next(recorded) if isinstance(found, Submission) else found
+            _count(found, outcome)
+            outcomes.append(outcome)
+        created = [o for o in outcomes if isinstance(o, Receipt) and o.created]
+        _log.info(
+            "batch_stored",
+            events=len(outcomes),
+            stored=len(created),
+            refused=sum(isinstance(outcome, Exception) for outcome in outcomes),
+            storage_location=created[0].storage_location if created else None,
+            processing_time_ms=round((time.perf_counter() - began) * 1000, 1),
+        )
+        return outcomes
 
     @contextmanager
     def receive_media(
@@ -159,39 +187,30 @@ class IngestEvents:
                 upload.write(chunk)
             yield ReceivedMedia(upload, size, hasher.hexdigest(), head)
 
-    @counted_event
-    def ingest_with_media(
-        self, document: Any, received: ReceivedMedia | None, submitter: Credentials
-    ) -> Receipt:
-        """Take a package whose media came beside it.
+    def check_package(self, document: Any, submitter: Credentials) -> Submission:
+        """Check a package whose media, if any, is inside, and hash it.
 
-        Args:
-            document: JSON as ``parse_ijson`` reads it; its media has no ``data``.
-            received: the media; None where none was sent.
-            submitter: who brings it.
+        Raises:
+            InvalidInputError: with each fault that it has in itself.
         """
-        parsed = check_beside(document)
-        media = parsed.model.media
-        if media is not None and received is None:
-            fault = Fault("/media", "the event names media, but there is no part named media")
-            raise InvalidPackageError("the media is missing", [fault])
-        if media is None and received is not None:
-            fault = Fault("/media", "there is a part named media, but the event names none")
-            raise InvalidPackageError("the event does not name its media", [fault])
-        content = None
-        if received is not None:
-            content = Content(
-                received.digest_hex, received.size, received.head, received.upload.commit
-            )
-        return self._ingest(parsed, content, submitter, None, None)
+        return self._check_inline(document, submitter, None)
 
-    def _ingest_inline(
-        self,
-        document: Any,
-        submitter: Credentials,
-        jws: bytes | None,
-        signed: SignedPackage | None,
-    ) -> Receipt:
+    def check_signed(self, jws: str, signed: SignedPackage, submitter: Credentials) -> Submission:
+        """Check a package that its device signed, and hash it; see ``ingest_signed``.
+
+        Raises:
+            InvalidInputError: with each fault that it has in itself.
+        """
+        claims = parse_ijson(signed.claims, max_depth=WRAPPED_DEPTH)
+        if not isinstance(claims, dict) or "payload" not in claims:
+            fault = Fault("/payload", "the signed claims have no event package")
+            raise InvalidPackageError("the signed package has no payload", [fault])
+        signature = SignedBytes(jws.encode("ascii"), signed)
+        return self._check_inline(claims["payload"], submitter, signature)
+
+    def _check_inline(
+        self, document: Any, submitter: Credentials, signature: SignedBytes | None
+    ) -> Submission:
         parsed, decoded = check_inline(document)
         content = None
         if decoded is not None:
@@ -205,108 +224,76 @@ class IngestEvents:
                 decoded[: media_types.HEAD_SIZE],
                 lambda key: self._storage.put(key, media),
             )
-        return self._ingest(parsed, content, submitter, jws, signed)
+        return self._submission(parsed, content, submitter, signature)
 
-    def _ingest(
+    def _check_with_media(
+        self, document: Any, received: ReceivedMedia | None, submitter: Credentials
+    ) -> Submission:
+        parsed = check_beside(document)
+        media = parsed.model.media
+        if media is not None and received is None:
+            fault = Fault("/media", "the event names media, but there is no part named media")
+            raise InvalidPackageError("the media is missing", [fault])
+        if media is None and received is not None:
+            fault = Fault("/media", "there is a part named media, but the event names none")
+            raise InvalidPackageError("the event does not name its media", [fault])
+        content = None
+        if received is not None:
+            content = Content(
+                received.digest_hex, received.size, received.head, received.upload.commit
+            )
+        return self._submission(parsed, content, submitter, None)
+
+    def _submission(
         self,
         parsed: ParsedPackage,
         content: Content | None,
         submitter: Credentials,
-        jws: bytes | None,
-        signed: SignedPackage | None,
-    ) -> Receipt:
-        began = time.perf_counter()
+        signature: SignedBytes | None,
+    ) -> Submission:
         if content is not None:
             check_content(parsed, content)
         if submitter.subject != SERVER_SUBJECT:
             _refuse_servers_own(parsed)
-        now = self._clock()
         statement = make_statement(parsed.document, content.digest_hex if content else None)
-        known = self._known(statement, parsed.event_id)
-        if known is not None and not _takes_signature(known, signed, submitter):
-            return _receipt(known, created=False)
-        if known is None:
-            # a repetition was on time, and as the labels say, when it came first
-            self._check_clock(parsed, now)
-            if self._check_labels is not None:
-                self._check_labels(parsed)
+        return Submission(parsed, statement, submitter, self._clock(), content, signature)
 
-        media_key = None
-        if content is not None:
-            media_key = MEDIA_PREFIX + content.digest_hex
-            if known is None:
-                content.publish(media_key)
-        signature = None
-        if jws is not None and signed is not None:
-            signature = Signature(
-                SIGNED_PACKAGE_PREFIX + sha256_hex(jws),
-                signed.device.subject,
-                signed.device.public_key or {},
-            )
-            self._storage.put(signature.object_key, jws)
-        envelope = Envelope(
-            statement.digest_hex,
-            statement.document,
-            submitter.subject,
-            submitter.role.value,
-            now,
-            media_key,
-            signature,
-        )
-        pack = make_pack([envelope])
-        stored = self._storage.put(pack.key, pack.content)
-        offset, length = pack.spans[0]
-        public_key = json.dumps(signature.public_key) if signature else None
-        media = parsed.model.media
-        device = submitter.subject if submitter.role is Role.DEVICE else None
-        inserted = known is None and self._events.insert(
-            NewEvent(
-                digest_hex=statement.digest_hex,
-                event_id=parsed.event_id,
-                received_at=now,
-                submitted_by=submitter.subject,
-                device=signature.signer if signature else device,
-                pack_key=pack.key,
-                pack_offset=offset,
-                pack_length=length,
-                storage_location=stored.location,
-                media_key=media_key,
-                media_type=media.type if media else None,
-                media_size=content.size if content else None,
-                signed_package_key=signature.object_key if signature else None,
-                public_key=public_key,
-            )
-        )
-        recorded = self._known(statement, parsed.event_id)
-        if recorded is None:
-            raise BackendUnavailableError("database", "a row that was just written is not there")
-        if signature is not None and _takes_signature(recorded, signed, submitter):
-            # it had come unsigned before: the first receipt stays, the signature is added
-            self._events.attach_signature(
-                recorded.digest_hex, signature.signer, signature.object_key, public_key or "{}"
-            )
-        if inserted:
-            MEDIA_BYTES.inc(content.size if content else 0)
+    def _ingest(self, check: Callable[[], Submission]) -> Receipt:
+        """Check an event and have it written together with those that come meanwhile."""
+        began = time.perf_counter()
+        try:
+            submission = check()
+            if submission.is_large:
+                self._recorder.publish(submission)  # so that nobody else waits for it
+            outcome = self._group.submit(submission)
+        except EventServerError as ex:
+            _count(ex, ex)
+            raise
+        _count(submission, outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.created:
             _log.info(
                 "event_stored",
-                event_hash=statement.digest_hex,
-                event_id=parsed.event_id,
-                submitted_by=submitter.subject,
-                storage_location=stored.location,
+                event_hash=outcome.digest_hex,
+                event_id=outcome.event_id,
+                submitted_by=submission.submitter.subject,
+                storage_location=outcome.storage_location,
                 processing_time_ms=round((time.perf_counter() - began) * 1000, 1),
             )
-        return _receipt(recorded, created=inserted)
+        return outcome
 
-    def _known(self, statement: Statement, event_id: str) -> EventRecord | None:
-        known = self._events.find(statement.digest_hex)
-        if known is None:
-            same_id = self._events.find_by_id(event_id)
-            if same_id is not None and same_id.digest_hex != statement.digest_hex:
-                raise EventIdConflictError(event_id, same_id.digest_hex)
-            known = same_id
-        return known
+    def _recorded_alone(self, submission: Submission) -> Outcome:
+        try:
+            return self._recorder.record([submission])[0]
+        except EventServerError:
+            raise
+        except Exception as ex:  # noqa: BLE001 - it is this event's answer
+            return ex
 
-    def _check_clock(self, parsed: ParsedPackage, now: datetime) -> None:
+    def _check_new(self, submission: Submission) -> None:
+        """Refuse an event that may not come now; a repetition was on time when it came first."""
+        parsed, now = submission.parsed, submission.received_at
         created = parsed.created_at
         if created - now > CLOCK_TOLERANCE:
             raise ClockSkewError(
@@ -319,6 +306,8 @@ class IngestEvents:
                 "metadata.createdAt lies further back than this server takes",
                 [Fault(_CREATED_AT, "lies too far back")],
             )
+        if self._check_labels is not None:
+            self._check_labels(parsed)
 
 
 def _refuse_servers_own(parsed: ParsedPackage) -> None:
@@ -332,27 +321,11 @@ def _refuse_servers_own(parsed: ParsedPackage) -> None:
         raise InvalidPackageError("the package speaks for the server", faults)
 
 
+def _count(checked: Submission | Exception, outcome: Outcome) -> None:
+    count_event(outcome)
+    if isinstance(checked, Submission) and isinstance(outcome, Receipt) and outcome.created:
+        MEDIA_BYTES.inc(checked.content.size if checked.content else 0)
+
+
 def _too_large(taken: str) -> ContentTooLargeError:
     return ContentTooLargeError(f"the media is larger than the {taken}")
-
-
-def _takes_signature(
-    event: EventRecord, signed: SignedPackage | None, submitter: Credentials
-) -> bool:
-    """Tell whether an event is without a signature and may have this one.
-
-    Only from whoever sent the event: nobody becomes another's event's author by signing the same
-    bytes.
-    """
-    return (
-        signed is not None
-        and event.signed_package_key is None
-        and event.submitted_by == submitter.subject
-        and event.device in (None, signed.device.subject)
-    )
-
-
-def _receipt(event: EventRecord, *, created: bool) -> Receipt:
-    return Receipt(
-        event.event_id, event.digest_hex, event.storage_location, event.received_at, created
-    )

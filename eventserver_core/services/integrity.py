@@ -16,7 +16,8 @@ from typing import Any
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction, ChainBackend
 from eventserver_core.backends.storage import KEY_PATTERN, StorageBackend
 from eventserver_core.db.batches import BATCHED, CONFIRMED, BatchRecord, BatchRepository
-from eventserver_core.db.events import EventRecord, NewEvent
+from eventserver_core.db.event_rows import NewEvent
+from eventserver_core.db.events import EventRecord
 from eventserver_core.domain import merkle
 from eventserver_core.domain.digest import is_digest_hex, sha256_hex
 from eventserver_core.domain.envelope import Envelope, parse_envelope
@@ -28,6 +29,11 @@ from eventserver_core.errors import (
     ObjectNotFoundError,
 )
 from eventserver_core.services.index_rows import row_of
+from eventserver_core.services.signed_packages import (
+    is_changed,
+    is_in_pack,
+    read_signed_package,
+)
 
 _CHAIN_PATIENCE = 3
 """So many unanswered questions in a row, and the chain is asked no more."""
@@ -169,7 +175,8 @@ class CheckEventBytes:
         self._tally.bytes_read += len(line)
         envelope, row, why = _read_line(event, line)
         agrees = row is not None and row.digest_hex == event.digest_hex
-        if not self._is_whole(event, line, agrees):
+        is_whole = self._is_whole(event, line, agrees)
+        if not is_whole:
             detail = "the pack was changed: its digest is another"
             yield _about(event, Kind.OBJECT_CHANGED, detail, event.pack_key)
         elif not agrees or row is None:
@@ -178,7 +185,7 @@ class CheckEventBytes:
         elif differing := list(_differing(event, row)):
             detail = f"the row says otherwise than the pack: {', '.join(differing)}"
             yield _about(event, Kind.ROW_CHANGED, detail, event.pack_key)
-        return envelope if agrees else None
+        return envelope if agrees and is_whole else None
 
     def _is_whole(self, event: EventRecord, line: bytes, agrees: bool) -> bool:
         """Tell whether the pack's bytes have the digest in its key.
@@ -205,10 +212,12 @@ class CheckEventBytes:
     def _signed_package(
         self, event: EventRecord, key: str, envelope: Envelope | None
     ) -> Generator[Finding, None, None]:
+        if envelope is None and is_in_pack(key):
+            return  # the pack has a finding of its own
         self._tally.signed_packages += 1
-        jws = b"".join(self._storage.read(key))
-        self._tally.bytes_read += len(jws)
-        if not key.endswith(sha256_hex(jws)):
+        jws = read_signed_package(self._storage, key, envelope)
+        self._tally.bytes_read += 0 if is_in_pack(key) else len(jws)
+        if is_changed(key, jws):
             detail = "the signed package was changed: its digest is another"
             yield _about(event, Kind.OBJECT_CHANGED, detail, key)
         elif envelope is not None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eventserver_core.backends.storage import StorageBackend, StoredObject
-from eventserver_core.db.events import EventRepository, NewEvent
+from eventserver_core.db.event_rows import NewEvent, NewSignature
+from eventserver_core.db.events import EventRepository
 from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.domain.envelope import PACK_PREFIX, Envelope, parse_envelope
 from eventserver_core.domain.evidence import check_signature
@@ -27,6 +28,7 @@ from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
 from eventserver_core.domain.proof import Outcome
 from eventserver_core.errors import InvalidPackageError, ObjectNotFoundError
 from eventserver_core.services.index_rows import row_of, takes_signature
+from eventserver_core.services.signed_packages import is_changed, read_signed_package
 
 _PAGE = 1000
 _CHUNK = 200
@@ -221,12 +223,13 @@ class RebuildIndex:
         signature = envelope.signature
         if signature is None:
             return None
+        key = signature.object_key or PACK_PREFIX
         try:
-            jws = b"".join(self._storage.read(signature.object_key))
+            jws = read_signed_package(self._storage, key, envelope)
         except ObjectNotFoundError:
-            return f"{signature.object_key} is not in storage"
-        if not signature.object_key.endswith(sha256(jws).hexdigest()):
-            return f"{signature.object_key} was changed: its digest is another"
+            return f"{key} is not in storage"
+        if is_changed(key, jws):
+            return f"{key} was changed: its digest is another"
         step = check_signature(envelope.statement, jws, canonicalize(signature.public_key))
         return None if step.outcome is Outcome.PASSED else step.detail
 
@@ -266,7 +269,7 @@ class RebuildIndex:
             if takes_signature(row, line):
                 signed.append(line)
                 _remember(notes, [_with_signature(row, line)], made=bool(known[1]))
-        summary.inserted += len(new) if dry_run else self._events.insert_many(new)
+        summary.inserted += len(new) if dry_run else len(self._events.record(new))
         summary.signatures += len(signed) if dry_run else sum(map(self._sign, signed))
 
     def _sign(self, line: NewEvent) -> bool:
@@ -276,10 +279,12 @@ class RebuildIndex:
             row is not None
             and takes_signature(row, line)
             and self._events.attach_signature(
-                line.digest_hex,
-                line.device or "",
-                line.signed_package_key or "",
-                line.public_key or "{}",
+                NewSignature(
+                    line.digest_hex,
+                    line.device or "",
+                    line.signed_package_key or "",
+                    line.public_key or "{}",
+                )
             )
         )
 

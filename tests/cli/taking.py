@@ -13,7 +13,8 @@ from typing import Any
 from eventserver_core.backends.auth import Credentials, Role
 from eventserver_core.demo.device import Device
 from eventserver_core.domain.instant import now
-from eventserver_core.services.ingest import IngestEvents, IngestLimits, Receipt
+from eventserver_core.services.ingest import IngestEvents, IngestLimits
+from eventserver_core.services.submission import Receipt
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 

@@ -92,6 +92,18 @@ def test_an_object_that_was_changed_is_told(
     assert (kind, where) == ("object_changed", key)
 
 
+def test_a_signed_package_in_its_pack_is_checked_with_the_pack_and_by_what_it_signs(
+    run: Run, taking: Taking, kept: Kept
+) -> None:
+    digest_hex = taking.signed(make_package()).digest_hex
+    key = kept.row(digest_hex)["signed_package_key"]
+    assert findings(run, status=0) == []
+    kept.sql("UPDATE events SET public_key = '{}'")
+    assert {finding["kind"] for finding in findings(run)} == {"row_changed", "signature_invalid"}
+    kept.alter(key)
+    assert only(findings(run)) == ("object_changed", digest_hex, key)
+
+
 @pytest.mark.parametrize("column", ["pack_key", "media_key", "signed_package_key"])
 def test_an_object_that_is_gone_is_told(
     run: Run, hashes: dict[str, str], kept: Kept, column: str

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from eventserver_core.db.events import NewEvent
+from eventserver_core.db.event_rows import NewEvent
 from eventserver_core.domain.audit import AuditHead, checkpoint_package
 from eventserver_core.domain.envelope import Envelope, Pack, make_pack, parse_envelope
 from eventserver_core.domain.instant import now

@@ -15,6 +15,7 @@ from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.enrollment import EnrollmentRepository
+from eventserver_core.db.event_rows import NewSignature
 from eventserver_core.db.events import EventRepository
 from eventserver_core.db.labels import LabelRepository
 from eventserver_core.db.leases import LeaseRepository
@@ -68,7 +69,9 @@ def writers(database: Database) -> list[Callable[[], Any]]:
     enrollment = EnrollmentRepository(database)
     return [
         lambda: events.insert(new_event(99)),
-        lambda: events.attach_signature(new_event(0).digest_hex, "device:1", "jws-1", "{}"),
+        lambda: events.attach_signature(
+            NewSignature(new_event(0).digest_hex, "device:1", "jws-1", "{}")
+        ),
         lambda: certificates.revoke("c-1", "lost", NOW),
         lambda: certificates.redeem("challenge", NOW),
         lambda: certificates.forget_expired(NOW),

@@ -13,7 +13,8 @@ import pytest
 
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
 from eventserver_core.db.batches import BatchRepository
-from eventserver_core.db.events import EventRepository, NewEvent
+from eventserver_core.db.event_rows import NewEvent
+from eventserver_core.db.events import EventRepository
 from eventserver_core.domain.proof import Anchor
 from eventserver_core.testing.clock import ManualClock
 

@@ -122,7 +122,8 @@ import hashlib, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from eventserver_core.db.connection import Database
-from eventserver_core.db.events import EventRepository, NewEvent
+from eventserver_core.db.event_rows import NewEvent
+from eventserver_core.db.events import EventRepository
 
 events = EventRepository(Database(sys.argv[1], Path("unused")))
 for number in range(40):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eventserver_core.db.event_rows import NewSignature
 from eventserver_core.db.events import EventRepository
 
 from .rows import NOW, fill, go_on, new_event, output
@@ -93,7 +94,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from eventserver_core.db.connection import Database
-from eventserver_core.db.events import EventRepository, NewEvent
+from eventserver_core.db.event_rows import NewEvent, NewSignature
+from eventserver_core.db.events import EventRepository
 
 events = EventRepository(Database(sys.argv[1], Path("unused")))
 inserted = 0
@@ -112,8 +114,10 @@ print(inserted)
 
 def test_the_first_signature_stays(events: EventRepository) -> None:
     (row,) = fill(events, 1)
-    assert events.attach_signature(row.digest_hex, "device:1", "jws-1", '{"kty":"EC"}')
-    assert not events.attach_signature(row.digest_hex, "device:2", "jws-2", "{}")
+    assert events.attach_signature(
+        NewSignature(row.digest_hex, "device:1", "jws-1", '{"kty":"EC"}')
+    )
+    assert not events.attach_signature(NewSignature(row.digest_hex, "device:2", "jws-2", "{}"))
     found = events.find(row.digest_hex)
     assert found is not None
     assert (found.device, found.signed_package_key) == ("device:1", "jws-1")
@@ -124,11 +128,11 @@ def test_the_first_signature_stays(events: EventRepository) -> None:
 def test_an_event_that_came_signed_keeps_its_signature(events: EventRepository) -> None:
     row = new_event(1, device="device:1", signed_package_key="jws-1", public_key="{}")
     events.insert(row)
-    assert not events.attach_signature(row.digest_hex, "device:2", "jws-2", "{}")
+    assert not events.attach_signature(NewSignature(row.digest_hex, "device:2", "jws-2", "{}"))
 
 
 def test_nothing_is_signed_where_there_is_no_event(events: EventRepository) -> None:
-    assert not events.attach_signature("0" * 64, "device:1", "jws-1", "{}")
+    assert not events.attach_signature(NewSignature("0" * 64, "device:1", "jws-1", "{}"))
 
 
 def test_of_many_signatures_exactly_one_stays(
@@ -138,7 +142,7 @@ def test_of_many_signatures_exactly_one_stays(
 
     def attach(number: int) -> Callable[[], bool]:
         return lambda: events.attach_signature(
-            row.digest_hex, f"device:{number}", f"jws-{number}", "{}"
+            NewSignature(row.digest_hex, f"device:{number}", f"jws-{number}", "{}")
         )
 
     results = at_once([attach(number) for number in range(10)])

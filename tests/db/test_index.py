@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.connection import Database
-from eventserver_core.db.events import EventRepository, Extent, NewEvent
+from eventserver_core.db.event_rows import NewEvent
+from eventserver_core.db.events import EventRepository, Extent
 from eventserver_core.db.leases import HeldLease
 from eventserver_core.db.models import Batch, Event
 
@@ -22,9 +23,9 @@ def inserted(event: NewEvent) -> NewEvent:
 
 def test_rows_are_inserted_together_and_come_back_as_they_were(events: EventRepository) -> None:
     rows = [new_event(number) for number in range(450)]
-    assert events.insert_many(rows) == 450
+    assert len(events.record(rows)) == 450
     assert [inserted(event) for _, event in events.page(0, 1000)] == rows
-    assert events.insert_many([]) == 0
+    assert events.record([]) == set()
 
 
 def test_of_rows_that_are_inserted_together_those_that_are_there_are_left_out(
@@ -33,7 +34,9 @@ def test_of_rows_that_are_inserted_together_those_that_are_there_are_left_out(
     first = fill(events, 3)
     same_id = replace(new_event(7), event_id=first[0].event_id)
     changed = replace(first[1], submitted_by="somebody-else")
-    assert events.insert_many([same_id, changed, new_event(8), new_event(8)]) == 1
+    assert events.record([same_id, changed, new_event(8), new_event(8)]) == {
+        new_event(8).digest_hex
+    }
     assert [inserted(event) for _, event in events.page(0, 10)] == [*first, new_event(8)]
 
 
@@ -44,7 +47,7 @@ def test_of_many_that_insert_the_same_rows_each_row_is_one_persons(
     counts: list[int] = []
 
     def insert() -> None:
-        counts.append(events.insert_many(rows))
+        counts.append(len(events.record(rows)))
 
     threads = [threading.Thread(target=insert) for _ in range(4)]
     for thread in threads:

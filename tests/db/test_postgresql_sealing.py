@@ -12,6 +12,7 @@ import pytest
 
 from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.connection import Database
+from eventserver_core.db.event_rows import NewSignature
 from eventserver_core.db.events import EventRepository
 from eventserver_core.db.leases import HeldLease, LeaseRepository
 from eventserver_core.errors import LeaseLostError
@@ -43,7 +44,7 @@ def insert(database: Database, inserter: int) -> None:
         assert not events.insert(new_event(number))
         if number % 3 == 0:
             digest_hex = new_event(number).digest_hex
-            assert events.attach_signature(digest_hex, "device:1", "jws-1", "{}")
+            assert events.attach_signature(NewSignature(digest_hex, "device:1", "jws-1", "{}"))
 
 
 def keep_sealing(

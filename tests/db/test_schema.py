@@ -18,6 +18,7 @@ from eventserver_core.db.batches import BatchRepository
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.db.connection import Database
 from eventserver_core.db.enrollment import EnrollmentRepository
+from eventserver_core.db.event_rows import NewSignature
 from eventserver_core.db.events import EventRepository
 from eventserver_core.db.labels import LabelRepository
 from eventserver_core.db.leases import LeaseRepository
@@ -114,7 +115,7 @@ def test_no_query_reads_a_whole_table(
     batches.record_loss(lease, batch.id, NOW)
     events.find(new_event(0).digest_hex)
     events.find_by_id(new_event(0).event_id)
-    events.attach_signature(new_event(0).digest_hex, "device:1", "jws-1", "{}")
+    events.attach_signature(NewSignature(new_event(0).digest_hex, "device:1", "jws-1", "{}"))
     certificates.revoke("c-1", "lost", NOW)
     for role in Role:
         certificates.standing(credentials(relay_id(0), role))

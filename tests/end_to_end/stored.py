@@ -59,6 +59,14 @@ class Stored:
         envelope: dict[str, Any] = json.loads(pack[event["pack_offset"] : end])
         return envelope
 
+    def signed_package(self, event: Mapping[str, Any]) -> bytes:
+        """Return an event's signed package: in its pack, or an object of its own."""
+        key: str = event["signed_package_key"]
+        if key != event["pack_key"]:
+            return self.object(key)
+        jws: str = self.envelope(event)["signature"]["jws"]
+        return jws.encode()
+
     def check_event(self, event: Mapping[str, Any]) -> None:
         """Make sure that an event's bytes are there, and are those that its hash is of."""
         envelope = self.envelope(event)

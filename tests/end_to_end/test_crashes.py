@@ -197,7 +197,7 @@ def _check(stored: Stored, relays: list[Relay], url: str) -> None:
         if submission.media is not None:
             assert stored.object(event["media_key"]) == submission.media
         if submission.jws is not None:
-            assert stored.object(event["signed_package_key"]) == submission.jws.encode()
+            assert stored.signed_package(event) == submission.jws.encode()
     late = sum(relay.late for relay in relays)
     print(f"{len(sent)} events, {late} of them known only by the answer to a retry")
     stored.check_batches()

@@ -322,10 +322,10 @@ def test_a_fault_of_ours_tells_no_secret(
 ) -> None:
     witness = Witness(services)
 
-    def find(_digest_hex: str) -> None:
+    def stored(*_args: object) -> None:
         raise raised(f"Bearer {witness.token} at postgresql://user:{PASSWORD}@db.example/x")
 
-    monkeypatch.setattr(services.events, "find", find)
+    monkeypatch.setattr(services.events, "stored", stored)
     package = witness.package()
     answers = [
         post_event(witness.client, bearer(witness.relay), package),

@@ -278,6 +278,22 @@ class TestDamage:
         assert (verdict, steps[step]) == ("incomplete", "missing")
 
 
+def test_a_signed_package_in_its_pack_is_given_out_and_told_where_it_was_changed(
+    client: Client, relay: Headers, device: Device, device_token: str, services: Services
+) -> None:
+    jws = device.sign(make_package(), certificate=device_token)
+    receipt = post_signed(client, relay, jws).json
+    sound = files_of(fetch(client, relay, receipt["hash"]))
+    assert sound["signed-package.jws"] == jws.encode()
+    assert "WARNING.txt" not in sound
+    (path,) = objects(services, "pack-")
+    forged = jws[:-4] + ("AAAA" if jws[-4:] != "AAAA" else "BBBB")
+    path.write_bytes(path.read_bytes().replace(jws.encode(), forged.encode()))
+    files = files_of(fetch(client, relay, receipt["hash"]))
+    assert "signed-package.jws: changed" in files["WARNING.txt"].decode()
+    assert files["signed-package.jws"] == forged.encode()
+
+
 def test_a_sound_package_has_no_warning(client: Client, relay: Headers, sent: Sent) -> None:
     assert "WARNING.txt" not in files_of(fetch(client, relay, sent.receipt["hash"]))
 

@@ -185,10 +185,10 @@ class TestFaultsOfOurs:
         monkeypatch: pytest.MonkeyPatch,
         raised: type[Exception],
     ) -> None:
-        def find(_digest_hex: str) -> None:
+        def stored(*_args: object) -> None:
             raise raised("/srv/secret/path s3cr3t-t0ken")
 
-        monkeypatch.setattr(services.events, "find", find)
+        monkeypatch.setattr(services.events, "stored", stored)
         with logged() as lines:
             answer = post_event(client, relay, make_package())
         problem = assert_problem(answer, 500, "internal_error")

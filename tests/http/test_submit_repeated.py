@@ -14,6 +14,7 @@ import pytest
 
 from eventserver_core.backends.auth import Role
 from eventserver_core.demo.device import Device
+from eventserver_core.domain.envelope import parse_envelope
 from eventserver_core.errors import BackendUnavailableError
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
@@ -181,8 +182,10 @@ class TestSignatures:
         answers = [post_signed(client, relay, text) for text in texts]
         assert [answer.status_code for answer in answers] == [201, 200, 200]
         assert len({answer.content for answer in answers}) == 1
-        (kept,) = services.storage.list("jws-")
-        assert b"".join(services.storage.read(kept.key)) == texts[0].encode()
+        (kept,) = services.storage.list("pack-")
+        envelope = parse_envelope(b"".join(services.storage.read(kept.key)).rstrip(b"\n"))
+        assert envelope.signature is not None
+        assert envelope.signature.jws == texts[0].encode()
         assert record_of(client, relay, answers[0])["device"] == subject_of(device)
 
     def test_an_event_does_not_become_another_devices(
@@ -209,9 +212,10 @@ class TestSignatures:
         assert (record["device"], record["signed"]) == (subject_of(device), True)
 
     def test_one_that_comes_at_the_same_moment_is_not_lost(
-        self, services: Services, device: Device
+        self, services: Services, make_services: Callable[..., Services], device: Device
     ) -> None:
-        """Between the look whether an event is there and its row, the same one slips in."""
+        """Between the look whether an event is there and its row, another instance takes it."""
+        elsewhere = falcon.testing.TestClient(make_services().application())
         package = make_package()
         token = certificate(services, Role.DEVICE, subject_of(device), device.public_key)
         storage = services.plugins.backend("storage", services.settings)
@@ -221,7 +225,7 @@ class TestSignatures:
         def put(key: str, content: bytes) -> Any:
             if key.startswith("pack-") and not entered:
                 entered.append(key)
-                slipped_in.append(post_event(client, bearer(token), package))
+                slipped_in.append(post_event(elsewhere, bearer(token), package))
             return storage.put(key, content)
 
         replace_backend(services, "storage", put=put)
@@ -295,12 +299,12 @@ def test_what_storage_did_not_take_is_not_acknowledged(
 def test_a_row_that_was_not_committed_is_not_acknowledged(
     services: Services, relay: Headers, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def insert(_event: object) -> bool:
+    def record(*_args: object) -> set[str]:
         raise BackendUnavailableError("database", "disk I/O error")
 
     package = make_package(PHOTO)
     with monkeypatch.context() as patch:
-        patch.setattr(services.events, "insert", insert)
+        patch.setattr(services.events, "record", record)
         answer = post_event(client, relay, package)
         assert_problem(answer, 503, "backend_unavailable")
     assert services.batches.backlog().waiting == 0

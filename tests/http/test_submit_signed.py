@@ -14,7 +14,9 @@ from joserfc import jws
 
 from eventserver_core.backends.auth import Role
 from eventserver_core.demo.device import Device
+from eventserver_core.domain.envelope import parse_envelope
 from eventserver_core.domain.package import make_statement
+from eventserver_core.services.signed_packages import MAX_SIZE_IN_PACK
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 
@@ -81,10 +83,15 @@ class TestFromTheDeviceItself:
     def test_the_jws_is_kept_byte_for_byte(
         self, client: Client, device: Device, device_token: str, services: Services
     ) -> None:
-        text = device.sign(make_package(), certificate=device_token)
-        assert post_signed(client, bearer(device_token), text).status_code == 201
+        short = device.sign(make_package(), certificate=device_token)
+        long = device.sign(make_package(note="x" * MAX_SIZE_IN_PACK), certificate=device_token)
+        for text in (short, long):
+            assert post_signed(client, bearer(device_token), text).status_code == 201
         (stored,) = services.storage.list("jws-")
-        assert b"".join(services.storage.read(stored.key)) == text.encode()
+        assert b"".join(services.storage.read(stored.key)) == long.encode()
+        packs = [b"".join(services.storage.read(p.key)) for p in services.storage.list("pack-")]
+        signatures = [parse_envelope(pack.rstrip(b"\n")).signature for pack in packs]
+        assert {s.jws for s in signatures if s} == {short.encode(), None}
 
     def test_a_device_may_send_a_package_that_it_did_not_sign(
         self, client: Client, device: Device, device_token: str

@@ -32,8 +32,9 @@ from eventserver_core.http.openapi.operation import (
     RequestBody,
 )
 from eventserver_core.services.identity import Identities
-from eventserver_core.services.ingest import IngestEvents, Receipt
+from eventserver_core.services.ingest import IngestEvents
 from eventserver_core.services.media import ReceivedMedia, check_beside
+from eventserver_core.services.submission import Receipt
 
 _SLOW_SECONDS = 1.0
 _FORM_OVERHEAD = 64 * 1024

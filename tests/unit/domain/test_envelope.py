@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventserver_core.backends.storage import KEY_PATTERN
-from eventserver_core.domain.canonical import MAX_DEPTH, canonicalize, parse_ijson
+from eventserver_core.domain.canonical import MAX_DEPTH, WRAPPED_DEPTH, canonicalize, parse_ijson
 from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.envelope import (
     FORMAT,
@@ -29,8 +30,12 @@ from .samples import altered, encoded, json_values, package, places, without
 
 RECEIVED = datetime(2024, 1, 1, 0, 0, 0, 123_000, tzinfo=UTC)
 SIGNATURE = Signature(
-    SIGNED_PACKAGE_PREFIX + "cd" * 32, "device-1", {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"}
+    "device-1",
+    {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"},
+    object_key=SIGNED_PACKAGE_PREFIX + "cd" * 32,
 )
+
+IN_ENVELOPE = Signature("device-1", SIGNATURE.public_key, jws=b"header.claims.signature")
 
 
 def envelope(
@@ -48,7 +53,7 @@ def envelope(
     )
 
 
-@pytest.mark.parametrize("signature", [None, SIGNATURE])
+@pytest.mark.parametrize("signature", [None, SIGNATURE, IN_ENVELOPE])
 @pytest.mark.parametrize("media_key", [None, MEDIA_PREFIX + "ab" * 32])
 def test_an_envelope_is_read_again_as_it_was(
     signature: Signature | None, media_key: str | None
@@ -69,6 +74,15 @@ def test_every_span_of_a_pack_is_its_envelope(values: list[Any]) -> None:
     assert pack.content.count(b"\n") == len(values)
     for line, original in zip(lines, written, strict=True):
         assert sha256_hex(canonicalize(parse_envelope(line).statement)) == original.digest_hex
+
+
+def test_a_line_is_canonical_whether_its_statement_was_at_hand_or_not() -> None:
+    made = make_statement(package(text="\u20ac", number=1e21), None)
+    written = envelope(made.document, IN_ENVELOPE, MEDIA_PREFIX + "ab" * 32)
+    (line,) = make_pack([written]).content.splitlines()
+    assert line == canonicalize(parse_ijson(line, max_depth=WRAPPED_DEPTH))
+    at_hand = replace(written, canonical=made.content)
+    assert make_pack([at_hand]) == make_pack([written])
 
 
 def test_a_pack_is_found_by_the_digest_of_its_bytes() -> None:

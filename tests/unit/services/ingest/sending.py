@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from eventserver_core.backends.auth import Credentials, Role, SignedPackage
 from eventserver_core.backends.storage import StoredObject, Upload
 from eventserver_core.builtin.storage_filesystem import FilesystemStorage
 from eventserver_core.db.connection import Database
-from eventserver_core.db.events import EventRepository, NewEvent
+from eventserver_core.db.event_rows import NewEvent, NewSignature
+from eventserver_core.db.events import EventRepository
 from eventserver_core.domain.canonical import canonicalize
-from eventserver_core.services.ingest import IngestEvents, IngestLimits, Receipt
+from eventserver_core.services.ingest import IngestEvents, IngestLimits
+from eventserver_core.services.submission import Receipt
 from tests.db.rows import NOW
 from tests.unit.services.scripted_chain import Crash
 
@@ -65,10 +67,12 @@ class RecordingEvents(EventRepository):
         self._notes = notes
         self._crash = crash
 
-    def insert(self, event: NewEvent) -> bool:
+    def record(
+        self, events: Sequence[NewEvent], signatures: Sequence[NewSignature] = ()
+    ) -> set[str]:
         if self._crash == "before the row":
             raise Crash
-        inserted = super().insert(event)
+        inserted = super().record(events, signatures)
         self._notes.append("row")
         if self._crash == "after the row":
             raise Crash

@@ -18,7 +18,9 @@ from eventserver_core.errors import (
     BackendUnavailableError,
     EventIdConflictError,
 )
-from eventserver_core.services.ingest import IngestEvents, Receipt
+from eventserver_core.services.ingest import IngestEvents
+from eventserver_core.services.signed_packages import MAX_SIZE_IN_PACK
+from eventserver_core.services.submission import Receipt
 from eventserver_core.testing.clock import ManualClock
 from eventserver_core.testing.factories import make_package
 from tests.db.rows import PATIENCE
@@ -46,7 +48,11 @@ class TestTheOrderOfWrites:
 
     def test_a_signed_package(self, ingest: IngestEvents, notes: list[str], photo: Path) -> None:
         ingest.ingest_signed(*signed(make_package(photo)), DEVICE)
-        assert notes == ["media", "jws", "pack", "row"]
+        assert notes == ["media", "pack", "row"]
+
+    def test_a_long_signed_package(self, ingest: IngestEvents, notes: list[str]) -> None:
+        ingest.ingest_signed(*signed(make_package(), "x" * (MAX_SIZE_IN_PACK + 1)), DEVICE)
+        assert notes == ["jws", "pack", "row"]
 
     def test_what_is_stored_is_what_was_sent(
         self,
@@ -62,7 +68,6 @@ class TestTheOrderOfWrites:
         assert row.media_key is not None
         assert row.signed_package_key is not None
         assert b"".join(storage.read(row.media_key)) == photo.read_bytes()
-        assert b"".join(storage.read(row.signed_package_key)) == b"header.claims.signature"
         line = b"".join(storage.read(row.pack_key, row.pack_offset, row.pack_length))
         envelope = parse_envelope(line)
         assert sha256_hex(canonicalize(envelope.statement)) == receipt.digest_hex
@@ -70,6 +75,18 @@ class TestTheOrderOfWrites:
         assert envelope.received_at == row.received_at == receipt.processed_at == clock.now()
         assert envelope.signature is not None
         assert envelope.signature.public_key == KEY
+        assert envelope.signature.jws == b"header.claims.signature"
+        assert row.signed_package_key == row.pack_key
+
+    def test_a_long_signed_package_is_an_object_of_its_own(
+        self, ingest: IngestEvents, storage: FilesystemStorage, events: EventRepository
+    ) -> None:
+        jws = "x" * (MAX_SIZE_IN_PACK + 1)
+        receipt = ingest.ingest_signed(*signed(make_package(), jws), DEVICE)
+        row = events.find(receipt.digest_hex)
+        assert row is not None
+        assert row.signed_package_key == "jws-" + sha256_hex(jws.encode())
+        assert b"".join(storage.read(row.signed_package_key)) == jws.encode()
 
 
 class TestCrashes:
@@ -192,13 +209,19 @@ class TestTheSameAgain:
         assert row.signed_package_key is not None
         assert storage.stat(row.signed_package_key) is not None
 
-    def test_the_first_signature_stays(self, ingest: IngestEvents, events: EventRepository) -> None:
+    def test_the_first_signature_stays(
+        self, ingest: IngestEvents, events: EventRepository, storage: FilesystemStorage
+    ) -> None:
         package = make_package()
         first = ingest.ingest_signed(*signed(package), DEVICE)
         ingest.ingest_signed(*signed(package, "another.signed.package"), DEVICE)
         row = events.find(first.digest_hex)
         assert row is not None
-        assert row.signed_package_key == "jws-" + sha256_hex(b"header.claims.signature")
+        line = b"".join(storage.read(row.pack_key, row.pack_offset, row.pack_length))
+        signature = parse_envelope(line).signature
+        assert row.signed_package_key == row.pack_key
+        assert signature is not None
+        assert signature.jws == b"header.claims.signature"
 
     def test_of_many_at_once_one_stores_it_and_all_get_its_answer(
         self, ingest: IngestEvents, database: Database, photo: Path
