@@ -69,7 +69,7 @@ def parse_ijson(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     Raises:
         InvalidPackageError: with each fault and where it is, the first ``MAX_FAULTS`` of them.
     """
-    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+    if count_values(content) > MAX_VALUES:
         detail = f"more than {MAX_VALUES} members and elements, by commas and opening brackets"
         raise _invalid(Fault("", detail))
     try:
@@ -93,6 +93,11 @@ def parse_ijson(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     if faults:
         raise _invalid(*faults)
     return value
+
+
+def count_values(content: bytes) -> int:
+    """Return how many members and elements JSON has at most, before it is read."""
+    return sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def canonicalize(value: Any) -> bytes:

@@ -23,17 +23,21 @@ class Access:
         route_class: which limit calls count against: the caller's, or its address's where
             anyone may call; None means that they aren't limited.
         anyone: whether the roles only say who gets more than everybody does.
+        counts_lines: whether a call counts as many as its body has lines, which the resource tells
+            by ``charge``.
     """
 
     roles: frozenset[Role] = field(default_factory=frozenset)
     route_class: str | None = None
     anyone: bool = False
+    counts_lines: bool = False
 
 
 ANYONE = Access()
 PUBLIC = Access(route_class="public")
 CHALLENGED = Access(route_class="challenges")
 SENDERS = Access(frozenset({Role.RELAY, Role.DEVICE}), "events")
+BATCH_SENDERS = Access(frozenset({Role.RELAY}), "events", counts_lines=True)
 HOLDERS = Access(frozenset(Role), "reads")
 ADMINS = Access(frozenset({Role.ADMIN}), "admin")
 MAYBE_ADMINS = Access(frozenset({Role.ADMIN}), "public", anyone=True)
@@ -69,6 +73,15 @@ def caller(req: falcon.Request) -> Credentials:
     credentials = req.context.credentials
     assert isinstance(credentials, Credentials)  # noqa: S101 - Authenticate put it there
     return credentials
+
+
+def charge(req: falcon.Request, calls: int) -> None:
+    """Count a request whose access ``counts_lines``, once it is known how many.
+
+    Raises:
+        RateLimitedError: the caller has not so many left.
+    """
+    req.context.charge(calls)
 
 
 def optional_caller(req: falcon.Request) -> Credentials | None:

@@ -18,6 +18,7 @@ from eventserver_core.http.middleware.authorize import Authorize
 from eventserver_core.http.middleware.limit_rate import LimitRate, RateLimits
 from eventserver_core.http.middleware.tag_request import TagRequest
 from eventserver_core.http.network import NetworkServices, network_routes
+from eventserver_core.http.resources.batches import EventBatchesResource
 from eventserver_core.http.resources.description import (
     DescriptionResource,
     OtherDescriptionResource,
@@ -59,6 +60,8 @@ class HttpOptions:
     Attributes:
         max_json_size: the largest JSON body in bytes.
         max_file_size: the largest media in bytes.
+        max_batch_events: the most lines of a batch.
+        max_batch_size: the largest batch in bytes.
         request_timeout: how long a body may take, in seconds.
         rate_limits: what one identity may use.
         allowed_origins: web origins whose pages may call.
@@ -67,6 +70,8 @@ class HttpOptions:
 
     max_json_size: int
     max_file_size: int
+    max_batch_events: int
+    max_batch_size: int
     request_timeout: float
     rate_limits: RateLimits
     allowed_origins: Sequence[str]
@@ -108,6 +113,14 @@ def create_app(
     routes: dict[str, Resource] = {
         "/api/v1/events": EventsResource(ingest, identities, **sending),
         "/api/v1/events/package": SignedEventsResource(ingest, identities, **sending),
+        "/api/v1/events/batch": EventBatchesResource(
+            ingest,
+            identities,
+            max_events=options.max_batch_events,
+            max_size=options.max_batch_size,
+            max_json_size=options.max_json_size,
+            request_timeout=options.request_timeout,
+        ),
         "/api/v1/events/{digest_hex}": EventResource(archive),
         "/api/v1/events/{digest_hex}/verify": EventVerificationResource(verifications),
         "/api/v1/events/{digest_hex}/proof": EventProofResource(verifications),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -71,6 +72,8 @@ STATUSES: dict[type[EventServerError], HTTPStatus] = {
 }
 """The one table from errors to status codes; the nearest class in an error's tree counts."""
 
+_UNEXPECTED = "something went wrong here, and it was logged under this request id"
+
 _log = get_logger()
 
 
@@ -89,31 +92,12 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(falcon.HTTPError, _falcons)
 
 
-def problem(
-    resp: falcon.Response,
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    request_id: str,
-    **members: Any,
-) -> None:
-    """Answer with problem details."""
-    resp.status = f"{status.value} {status.phrase}"
-    resp.content_type = CONTENT_TYPE
-    resp.cache_control = ["no-store"]
-    document = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": scrub(detail),
-        "code": code,
-        "requestId": request_id,
-        **members,
-    }
-    resp.data = json.dumps(document).encode("utf-8", "replace")
-
-
-def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _params: Any) -> None:
+def problem_of(ex: Exception, request_id: str) -> dict[str, Any]:
+    """Return the problem details of an error, and log what is to be logged of it."""
+    if not isinstance(ex, EventServerError):
+        _log.error("unexpected_error", exc_info=ex)
+        status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error"
+        return _document(status, code, _UNEXPECTED, request_id)
     status = status_of(type(ex))
     members: dict[str, Any] = dict(ex.extras)
     if isinstance(ex, InvalidInputError) and ex.faults:
@@ -125,6 +109,11 @@ def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _par
         _log.error("backend_unavailable", error=str(ex), exc_info=cause)
         backend = getattr(ex, "backend", "storage").partition("=")[0]
         detail = f"{backend} is not available now; the same request may succeed later"
+    return _document(status, ex.code, detail, request_id, **members)
+
+
+def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _params: Any) -> None:
+    if status_of(type(ex)) is HTTPStatus.SERVICE_UNAVAILABLE:
         resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
     if isinstance(ex, RateLimitedError):
         resp.set_header("Retry-After", str(max(1, math.ceil(ex.retry_after))))
@@ -133,7 +122,7 @@ def _ours(req: falcon.Request, resp: falcon.Response, ex: EventServerError, _par
         bearer_refused = ex.code.startswith("certificate_")
         challenge = 'Bearer error="invalid_token"' if bearer_refused else "Bearer"
         resp.set_header("WWW-Authenticate", challenge)
-    problem(resp, status, ex.code, detail, tag(req, resp), **members)
+    _answer(resp, problem_of(ex, tag(req, resp)))
 
 
 def _falcons(
@@ -142,15 +131,35 @@ def _falcons(
     status = HTTPStatus(ex.status_code)
     for name, value in dict(ex.headers or {}).items():
         resp.set_header(name, value)
-    code = status.name.lower()
-    problem(resp, status, code, ex.description or status.description, tag(req, resp))
+    detail = ex.description or status.description
+    _answer(resp, _document(status, status.name.lower(), detail, tag(req, resp)))
 
 
 def _unexpected(req: falcon.Request, resp: falcon.Response, ex: Exception, _params: Any) -> None:
-    _log.error("unexpected_error", exc_info=ex)
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = "something went wrong here, and it was logged under this request id"
-    problem(resp, status, "internal_error", detail, tag(req, resp))
+    _answer(resp, problem_of(ex, tag(req, resp)))
+
+
+def _document(
+    status: HTTPStatus, code: str, detail: str, request_id: str, **members: Any
+) -> dict[str, Any]:
+    """Return problem details."""
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": scrub(detail),
+        "code": code,
+        "requestId": request_id,
+        **members,
+    }
+
+
+def _answer(resp: falcon.Response, document: Mapping[str, Any]) -> None:
+    status = HTTPStatus(document["status"])
+    resp.status = f"{status.value} {status.phrase}"
+    resp.content_type = CONTENT_TYPE
+    resp.cache_control = ["no-store"]
+    resp.data = json.dumps(document).encode("utf-8", "replace")
 
 
 def validation_faults(errors: list[Any]) -> list[Fault]:

@@ -91,6 +91,18 @@ class ServerSettings(Section, name="server"):
         expected="a number of bytes",
         doc="The largest JSON body in bytes; larger media goes as multipart/form-data.",
     )
+    max_batch_events: int = option(
+        "1000",
+        parser=parse_count,
+        expected="a number of events",
+        doc="The most lines in one batch of events.",
+    )
+    max_batch_size: int = option(
+        "16777216",
+        parser=parse_count,
+        expected="a number of bytes",
+        doc="The largest batch of events in bytes.",
+    )
     trusted_proxies: list[Network] = option(
         "",
         parser=parse_networks,

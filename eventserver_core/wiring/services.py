@@ -220,6 +220,8 @@ class Services:
             options=HttpOptions(
                 max_json_size=server.max_json_size,
                 max_file_size=storage.max_file_size,
+                max_batch_events=server.max_batch_events,
+                max_batch_size=server.max_batch_size,
                 request_timeout=server.request_timeout,
                 rate_limits=_rate_limits(security, storage.max_file_size),
                 allowed_origins=security.allowed_origins,

@@ -27,6 +27,7 @@ LIMITED, UNLIMITED = True, False
 TABLE: dict[tuple[str, str], tuple[set[Role | None], bool]] = {
     ("POST", "/api/v1/events"): ({Role.DEVICE, Role.RELAY}, LIMITED),
     ("POST", "/api/v1/events/package"): ({Role.DEVICE, Role.RELAY}, LIMITED),
+    ("POST", "/api/v1/events/batch"): ({Role.RELAY}, LIMITED),
     ("GET", "/api/v1/events/{digest_hex}"): (HOLDERS, LIMITED),
     ("GET", "/api/v1/events/{digest_hex}/verify"): (ALL, LIMITED),
     ("GET", "/api/v1/events/{digest_hex}/proof"): (ALL, LIMITED),

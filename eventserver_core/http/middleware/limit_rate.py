@@ -9,6 +9,7 @@ import ipaddress
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import falcon
@@ -41,15 +42,20 @@ class RateLimits:
         """Return the limit that a class of routes counts against."""
         return self.finer.get(route_class, self.plain)
 
-    def cost(self, req: falcon.Request, quota: Quota) -> int:
-        """Return how many calls a request counts as: a video is not a ping.
+    def cost(self, req: falcon.Request, quota: Quota, calls: int = 1) -> int:
+        """Return how many calls a request counts as: a video is not a ping, nor is a batch.
 
         Never more than there are: whatever may be sent at all can be sent by who is patient.
+
+        Args:
+            req: the request.
+            quota: what it counts against.
+            calls: how many it stands for, whatever its size.
         """
         chunked = req.content_length is None and req.get_header("Transfer-Encoding") is not None
         declared = self.max_body_size if chunked else req.content_length or 0
         size = min(declared, self.max_body_size)  # of more, nothing is read
-        return min(1 + size // self.unit_size, quota.limit)
+        return min(max(calls, 1 + size // self.unit_size), quota.limit)
 
 
 class LimitRate:
@@ -76,15 +82,29 @@ class LimitRate:
             return
         credentials = getattr(req.context, "credentials", None)
         identity = credentials.subject if credentials else f"address:{self._network(req)}"
-        quota = self._limits.quota(access.route_class)
-        cost = self._limits.cost(req, quota)
+        charge = partial(self._charge, req, resp, identity, access.route_class)
+        if access.counts_lines and credentials is not None and credentials.role in access.roles:
+            req.context.charge = charge  # by the resource, once it has read how much it is
+        else:
+            charge(1)
+
+    def _charge(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        identity: str,
+        route_class: str,
+        calls: int,
+    ) -> None:
+        quota = self._limits.quota(route_class)
+        cost = self._limits.cost(req, quota, calls)
         decision = self._limiter.hit(identity, quota, cost)
         name = f'"{quota.policy}"'
         resp.set_header("RateLimit-Policy", f"{name};q={quota.limit};w={quota.window}")
         reset = math.ceil(decision.reset_after)
         resp.set_header("RateLimit", f"{name};r={decision.remaining};t={reset}")
         if not decision.allowed:
-            RATELIMIT_REFUSALS.labels(access.route_class).inc()
+            RATELIMIT_REFUSALS.labels(route_class).inc()
             size = f"; this one counts as {cost}, for its size" if cost > 1 else ""
             raise RateLimitedError(
                 f"more than {quota.limit} calls in {quota.window} seconds{size}",

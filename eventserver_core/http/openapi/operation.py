@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
 MERGE_PATCH = "application/merge-patch+json"
 
 EXAMPLE_JWS = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl"

@@ -44,7 +44,7 @@ _SIGNED = "jwtEventData"
 _DETAILS = (
     "The same package again answers 200 with the same body, however often; nothing is stored twice."
 )
-_EXAMPLES = {
+EXAMPLES = {
     "without media": {
         "id": "550e8400-e29b-41d4-a716-446655440000",
         "version": "1.0",
@@ -60,7 +60,7 @@ _RECEIPTS = {
     200: Answer("It was stored before.", ReceiptAnswer, headers=_LOCATION),
     201: Answer("The event is stored, and will be anchored.", ReceiptAnswer, headers=_LOCATION),
 }
-_ERRORS = (
+ERRORS = (
     "invalid_package",
     "device_certificate_missing",
     "device_certificate_invalid",
@@ -85,9 +85,9 @@ class SignedEventsResource(Resource):
             summary="Send one event, JSON only: the EventApp's way in",
             tag="events",
             details=_DETAILS,
-            body=RequestBody({JSON: SignedEvent | EventPackage}, _EXAMPLES),
+            body=RequestBody({JSON: SignedEvent | EventPackage}, EXAMPLES),
             answers=_RECEIPTS,
-            errors=_ERRORS,
+            errors=ERRORS,
         )
     }
 
@@ -116,31 +116,22 @@ class SignedEventsResource(Resource):
         body = Body(req, self._max_json_size, self._request_timeout)
         document = parse_ijson(body.read_all())
         self._require_standing(req, submitter)
-        if not isinstance(document, dict) or _SIGNED not in document:
+        jws = signed_package_in(document)
+        if jws is None:
             return self._ingest.ingest_package(document, submitter)
-        jws = document[_SIGNED]
-        if not isinstance(jws, str) or not jws.isascii():
-            fault = Fault(f"/{_SIGNED}", "Input should be a compact JWS")
-            raise InvalidPackageError("the signed package is not a JWS", [fault])
         signed = self._identities.check_signed_package(jws, submitter)
         return self._ingest.ingest_signed(jws, signed, submitter)
 
     def _require_standing(self, req: falcon.Request, submitter: Credentials) -> None:
         """Look again at whom a body comes from that took its time: it may have been revoked."""
-        if time.perf_counter() - req.context.started > _SLOW_SECONDS:
+        if is_slow(req):
             self._identities.require_standing(submitter)
 
     @staticmethod
     def _answer(resp: falcon.Response, receipt: Receipt) -> None:
         resp.status = falcon.HTTP_201 if receipt.created else falcon.HTTP_200
         resp.set_header("Location", f"/api/v1/events/{receipt.digest_hex}")
-        resp.media = {
-            "eventId": receipt.event_id,
-            "hash": receipt.digest_hex,
-            "storageLocation": receipt.storage_location,
-            "processedAt": format_rfc3339(receipt.processed_at),
-            "status": "stored",
-        }
+        resp.media = receipt_document(receipt)
 
 
 class EventsResource(SignedEventsResource):
@@ -155,11 +146,11 @@ class EventsResource(SignedEventsResource):
             "streamed to storage.",
             body=RequestBody(
                 {JSON: SignedEvent | EventPackage},
-                _EXAMPLES,
+                EXAMPLES,
                 form={_EVENT_PART: EventPackage, _MEDIA_PART: get_args(MediaType)},
             ),
             answers=_RECEIPTS,
-            errors=_ERRORS,
+            errors=ERRORS,
         )
     }
 
@@ -198,6 +189,37 @@ class EventsResource(SignedEventsResource):
                 raise InvalidPackageError("the form has no part named event")
             self._require_standing(req, submitter)
             return self._ingest.ingest_with_media(document, received, submitter)
+
+
+def is_slow(req: falcon.Request) -> bool:
+    """Tell whether a request takes so long that its sender may have been revoked meanwhile."""
+    return bool(time.perf_counter() - req.context.started > _SLOW_SECONDS)
+
+
+def signed_package_in(document: Any) -> str | None:
+    """Return the JWS that was sent in the place of a package; None where it is a package.
+
+    Raises:
+        InvalidPackageError: what is there is no JWS.
+    """
+    if not isinstance(document, dict) or _SIGNED not in document:
+        return None
+    jws = document[_SIGNED]
+    if not isinstance(jws, str) or not jws.isascii():
+        fault = Fault(f"/{_SIGNED}", "Input should be a compact JWS")
+        raise InvalidPackageError("the signed package is not a JWS", [fault])
+    return jws
+
+
+def receipt_document(receipt: Receipt) -> dict[str, Any]:
+    """Return what whoever sent an event is told."""
+    return {
+        "eventId": receipt.event_id,
+        "hash": receipt.digest_hex,
+        "storageLocation": receipt.storage_location,
+        "processedAt": format_rfc3339(receipt.processed_at),
+        "status": "stored",
+    }
 
 
 def _key(document: Any) -> str | None:

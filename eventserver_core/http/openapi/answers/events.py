@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from eventserver_core.domain.package import EventPackage, Moment
 from eventserver_core.http.openapi.answers import ChainHash, Count, Digest
+from eventserver_core.http.openapi.problems import Problem
 
 Status = Literal["stored", "batched", "anchored", "confirmed"]
 
@@ -27,6 +28,21 @@ class Receipt(TypedDict):
     storageLocation: str
     processedAt: Moment
     status: Literal["stored"]
+
+
+class BatchResult(TypedDict):
+    """What became of a line: as if it had been sent by itself."""
+
+    line: Annotated[int, Field(ge=1)]
+    status: int
+    receipt: NotRequired[Receipt]
+    problem: NotRequired[Problem]
+
+
+class BatchAnswer(TypedDict):
+    """What became of each line, in order; empty lines have no result."""
+
+    results: list[BatchResult]
 
 
 class Submitter(TypedDict):
