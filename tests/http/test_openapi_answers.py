@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,10 @@ def run_events(client: DescribedClient, services: Services, anchor_all: Callable
         post_signed(client, relay, signed),
     ]
     assert [answer.status_code for answer in sent] == [201, 200, 201, 409, 201, 200]
+    lines = [json.dumps(make_package()), "{}", json.dumps(package)]
+    ndjson = {**relay, "Content-Type": "application/x-ndjson"}
+    batch = client.simulate_post(f"{EVENTS}/batch", body="\n".join(lines), headers=ndjson)
+    assert [result["status"] for result in batch.json["results"]] == [201, 400, 200]
     for _ in ("before", "after"):
         for answer in (sent[0], sent[2], sent[4]):
             for what in ("", "/verify", "/proof", "/package"):
