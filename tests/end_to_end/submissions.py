@@ -54,6 +54,33 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """A request that carries many events, each of which could be sent by itself."""
+
+    submissions: Sequence[Submission]
+
+    @property
+    def path(self) -> str:
+        """Where batches go."""
+        return "/api/v1/events/batch"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The relay's."""
+        return {**self.submissions[0].headers, "Content-Type": "application/x-ndjson"}
+
+    @property
+    def content(self) -> bytes:
+        """A line for each event."""
+        return b"\n".join(submission.content for submission in self.submissions)
+
+    def part(self, rng: random.Random) -> Batch:
+        """Return some of it, in another order."""
+        chosen = rng.sample(self.submissions, rng.randint(1, len(self.submissions)))
+        return Batch(chosen)
+
+
+@dataclass(frozen=True)
 class Sender:
     """Who sends: certificates in headers, and a device to sign with."""
 
@@ -156,6 +183,7 @@ class Relay:
         kinds: makes the next submission.
         seed: of its choices.
         stopping: ends the loop, after the present submission.
+        batched: makes what is sent in batches, too; none sends no batches.
 
     Attributes:
         answers: for each submission every answer that was given to it: status and body.
@@ -168,6 +196,7 @@ class Relay:
     kinds: Sequence[Callable[[], Submission]]
     seed: str
     stopping: threading.Event
+    batched: Sequence[Callable[[], Submission]] = ()
     answers: list[tuple[Submission, list[Any]]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     grants: dict[str, list[Grant]] = field(default_factory=lambda: defaultdict(list))
@@ -177,6 +206,9 @@ class Relay:
         """Send until told to stop, or until something goes wrong."""
         rng = random.Random(self.seed)  # noqa: S311 - chooses, keeps no secret
         while not self.stopping.is_set() and not self.faults:
+            if self.batched and rng.random() < 0.3:
+                self._run_batch(rng)
+                continue
             submission = rng.choice(self.kinds)()
             if rng.random() < 0.2:
                 self._send_and_hang_up(submission)
@@ -188,7 +220,32 @@ class Relay:
             self.answers.append((submission, answers))
             self.stopping.wait(rng.uniform(0, 0.05))
 
-    def _send(self, submission: Submission) -> tuple[int, Any]:
+    def _run_batch(self, rng: random.Random) -> None:
+        """Send a batch until it is answered, and then perhaps parts of it again."""
+        batch = Batch([rng.choice(self.batched)() for _ in range(rng.randint(1, 25))])
+        if rng.random() < 0.2:
+            self._send_and_hang_up(batch)
+        answers: dict[str, list[Any]] = {s.digest_hex: [] for s in batch.submissions}
+        sent = batch
+        while not self.faults:
+            _, answer = self._send(sent)
+            if answer is None:
+                return
+            for submission, result in zip(sent.submissions, answer["results"], strict=True):
+                if "receipt" not in result:
+                    self.faults.append(f"a line of a batch: {result}")
+                    return
+                told = (result["status"], result["receipt"])
+                answers[submission.digest_hex].append(told)
+            if rng.random() < 0.6:
+                break
+            sent = batch.part(rng)
+        for submission in batch.submissions:
+            if told := answers[submission.digest_hex]:
+                self.late += told[0][0] == 200
+                self.answers.append((submission, told))
+
+    def _send(self, submission: Submission | Batch) -> tuple[int, Any]:
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while time.monotonic() < deadline:
             began = time.monotonic()
@@ -209,7 +266,7 @@ class Relay:
         self.faults.append(f"{submission.path}: no answer within {_GIVE_UP_SECONDS} s")
         return 0, None
 
-    def _send_and_hang_up(self, submission: Submission) -> None:
+    def _send_and_hang_up(self, submission: Submission | Batch) -> None:
         with closing(_connect(self.url())) as connection, suppress(OSError):  # lost even earlier
             _post(connection, submission)
 
@@ -219,14 +276,14 @@ def acknowledged(relays: Iterable[Relay]) -> list[tuple[Submission, list[Any]]]:
     return [answered for relay in relays for answered in relay.answers]
 
 
-def _request(url: str, submission: Submission) -> tuple[int, bytes]:
+def _request(url: str, submission: Submission | Batch) -> tuple[int, bytes]:
     with closing(_connect(url)) as connection:
         _post(connection, submission)
         response = connection.getresponse()
         return response.status, response.read()
 
 
-def _post(connection: http.client.HTTPConnection, submission: Submission) -> None:
+def _post(connection: http.client.HTTPConnection, submission: Submission | Batch) -> None:
     connection.request("POST", submission.path, submission.content, dict(submission.headers))
 
 

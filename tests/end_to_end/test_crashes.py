@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,14 +24,14 @@ from tests.end_to_end.stored import Stored
 from tests.end_to_end.submissions import Relay, Sender, acknowledged, enroll
 from tests.end_to_end.waiting import children, group_of, wait_until
 
-KILLS = {"server": 55, "worker": 55}
-SENDERS = 4
+KILLS = {"server": 100, "worker": 30}
+SENDERS = 10
 LONGEST_LIFE = 0.6
 """Seconds that a process lives at most once it is up; about as long as it takes to start."""
 
 SETTINGS: dict[str, object] = {
     "server__workers": 2,
-    "server__threads": 4,
+    "server__threads": 16,
     "security__rate_limit_per_minute": 1_000_000,
     "security__rate_limit_public": "1000000/60",
     "security__pow_difficulty": 1,
@@ -78,9 +79,9 @@ class Victim:
 
     def _kill(self) -> None:
         choice = self._rng.random()
-        if choice < 0.15 and self._kill_one_child():
+        if choice < 0.35 and self._kill_one_child():
             return  # its master starts another one
-        if choice < 0.3:
+        if choice < 0.5:
             self.process.signal(signal.SIGKILL)  # its children have to find out
             self.process.wait()
         else:
@@ -122,8 +123,9 @@ def test_what_was_acknowledged_survives_a_hundred_kills_and_is_anchored_once(
         bearer = {"Authorization": f"Bearer {issue(Role.RELAY, 'relay-1').token}"}
         sender = Sender(bearer, device, device_token, photo.with_suffix(".png"))
         kinds = [sender.plain, sender.with_photo, sender.form, sender.signed, sender.forwarded]
+        batched = [sender.plain, sender.plain, sender.forwarded, sender.with_photo]
         relays = [
-            Relay(lambda: server.url, kinds, f"{seed} {number}", stopping)
+            Relay(lambda: server.url, kinds, f"{seed} {number}", stopping, batched)
             for number in range(SENDERS)
         ]
         with ThreadPoolExecutor() as threads:
@@ -144,7 +146,7 @@ def test_what_was_acknowledged_survives_a_hundred_kills_and_is_anchored_once(
         assert not [fault for relay in relays for fault in relay.faults]
         kills = [victim.kills for victim in victims]
         print(f"killed: server {kills[0]}, worker {kills[1]} times")
-        assert sum(kills) >= 100
+        assert kills[0] >= 100
         _check(Stored(tmp_path / "data"), relays, server.url)
         for process in (server, worker):
             assert process.stop() == 0
@@ -198,6 +200,10 @@ def _check(stored: Stored, relays: list[Relay], url: str) -> None:
             assert stored.object(event["media_key"]) == submission.media
         if submission.jws is not None:
             assert stored.signed_package(event) == submission.jws.encode()
+    packs = Counter(row["pack_key"] for row in rows)
+    shared = sum(size for size in packs.values() if size > 1)
+    print(f"{len(rows)} events in {len(packs)} packs, {shared} of them beside others")
+    assert shared > len(rows) / 4
     late = sum(relay.late for relay in relays)
     print(f"{len(sent)} events, {late} of them known only by the answer to a retry")
     stored.check_batches()
