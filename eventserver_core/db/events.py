@@ -77,6 +77,10 @@ class EventRepository:
         Returns:
             The hashes of the rows that were inserted.
         """
+        if not signatures:
+            # one statement is a transaction by itself, and two round trips less
+            with self._database.session() as database:
+                return insert_rows(database, self._database.is_sqlite, events)
         with self._database.transaction() as database:
             inserted = insert_rows(database, self._database.is_sqlite, events)
             for signature in sorted(signatures, key=lambda s: s.digest_hex):

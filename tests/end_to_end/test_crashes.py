@@ -128,7 +128,7 @@ def test_what_was_acknowledged_survives_a_hundred_kills_and_is_anchored_once(
             Relay(lambda: server.url, kinds, f"{seed} {number}", stopping, batched)
             for number in range(SENDERS)
         ]
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(SENDERS + len(KILLS)) as threads:
             sending = [threads.submit(relay.run) for relay in relays]
             try:
                 suffering = [
