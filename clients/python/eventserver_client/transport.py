@@ -216,9 +216,9 @@ def post_json(document: Any) -> Content:
     return post_bytes(content)
 
 
-def post_bytes(content: bytes) -> Content:
-    """Return a request's content: JSON, as bytes."""
-    headers = {"Content-Type": "application/json"}
+def post_bytes(content: bytes, media_type: str = "application/json") -> Content:
+    """Return a request's content: JSON or what else it is, as bytes."""
+    headers = {"Content-Type": media_type}
     return lambda _opened: {"content": content, "headers": headers}
 
 
@@ -244,17 +244,34 @@ def _checked(
     content = _content(response, seconds)
     if status in wanted:
         return Answer(status, content, retry_after)
-    if status in _LATER:
-        said = _refused(status, content)
+    if status < HTTPStatus.BAD_REQUEST:
+        raise ProtocolError(f"the answer is {status}, which is no answer to this call")
+    document = _problem(content)
+    error = error_of(status, document, retry_after)
+    if isinstance(error, UnavailableError) and not repeatable:
         # what stands between may say so of a request that the server has done
-        if repeatable or (status == HTTPStatus.SERVICE_UNAVAILABLE and said.code == _NOT_BEGUN):
-            raise UnavailableError(str(said), retry_after, status)
-        raise AnswerLostError(f"{said}; {_PERHAPS_DONE}", retry_after, status)
+        not_begun = _text(document, "code") == _NOT_BEGUN
+        if status != HTTPStatus.SERVICE_UNAVAILABLE or not not_begun:
+            raise AnswerLostError(f"{error}; {_PERHAPS_DONE}", retry_after, status)
+    raise error
+
+
+def error_of(
+    status: int, document: Mapping[str, Any], retry_after: float | None = None
+) -> EventServerError:
+    """Return what a refusal of something that may be repeated means.
+
+    Args:
+        status: the HTTP status, 400 or more.
+        document: the problem details; empty where there are none.
+        retry_after: seconds, where the server said when to ask again.
+    """
+    said = _refused(status, document)
+    if status in _LATER:
+        return UnavailableError(str(said), retry_after, status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RateLimitedError(str(_refused(status, content)), retry_after)
-    if status >= HTTPStatus.BAD_REQUEST:
-        raise _refused(status, content)
-    raise ProtocolError(f"the answer is {status}, which is no answer to this call")
+        return RateLimitedError(str(said), retry_after)
+    return said
 
 
 def _content(response: httpx.Response, seconds: float) -> bytes:
@@ -303,8 +320,7 @@ def _problem(content: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _refused(status: int, content: bytes) -> RefusedError:
-    document = _problem(content)
+def _refused(status: int, document: Mapping[str, Any]) -> RefusedError:
     errors = document.get("errors")
     return RefusedError(
         status,

@@ -11,9 +11,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from eventserver_client import AdminClient, Client, RefusedError
+from eventserver_client import AdminClient, Client, RefusedError, RelayClient
 from eventserver_client.keys import decode_base64url
 
 from eventserver_core.testing.factories import make_package
@@ -59,8 +60,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def sender(running: Running) -> Iterator[Client]:
-    with Client(running.url, running.certificate("relay")) as client:
+def sender(running: Running) -> Iterator[RelayClient]:
+    with RelayClient(running.url, running.certificate("relay")) as client:
         yield client
 
 
@@ -122,6 +123,21 @@ def test_a_signed_package_that_is_none_is_refused(sender: Client) -> None:
     with pytest.raises(RefusedError) as caught:
         sender.submit_signed("not.a.jws")
     assert caught.value.status in (400, 401)
+
+
+def test_many_events_are_sent_in_a_few_requests(sender: RelayClient) -> None:
+    packages: list[Any] = [make_package() for _ in range(5)]
+    packages[1] = json.dumps(packages[1], indent=2).encode()
+    events = [*packages, "not.a.jws", make_package(id="no-uuid"), packages[0]]
+    *stored, signed, bad, again = sender.submit_many(events, most_events=3)
+    assert stored == [sender.submit(package) for package in packages]
+    assert again == stored[0]
+    for event, error in ((events[5], signed), (events[6], bad)):
+        with pytest.raises(RefusedError) as caught:
+            sender.submit_signed(event) if isinstance(event, str) else sender.submit(event)
+        alone = caught.value
+        assert isinstance(error, RefusedError)
+        assert (error.status, error.code, error.errors) == (alone.status, alone.code, alone.errors)
 
 
 def test_nobody_sends_without_a_certificate(running: Running) -> None:

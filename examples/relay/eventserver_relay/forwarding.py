@@ -6,13 +6,15 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eventserver_client import (
-    Client,
     EventServerError,
     RateLimitedError,
+    Receipt,
     RefusedError,
+    RelayClient,
     UnavailableError,
 )
 
@@ -28,6 +30,11 @@ NOT_ACTIVE = "relay_not_active"
 _EVENTS_FAULT = frozenset({400, 409, 413, 415, 422})
 _RELAYS_FAULT = frozenset({401, 403, 404})
 _TIMED_OUT = frozenset({408, 504})
+_BATCH_EVENTS = 500
+_BATCH_BYTES = 4 * 1024 * 1024
+_NO_BATCHES = frozenset({404, 405})
+"""What a server answers that is older than batches."""
+_NO_BATCHES_SECONDS = 600.0
 _LONGEST_PAUSE = 60.0
 _NOT_ACTIVE_PAUSE = 5.0
 _NOT_ACTIVE_TRIES = 360
@@ -57,7 +64,10 @@ class Later:
 
 
 class Forwarder:
-    """Empties the outbox, the oldest event first.
+    """Empties the outbox, the oldest events first: one, then two at once, then four, and so on.
+
+    Where sending several fails, it begins with one again: that shows whether it was the number
+    that failed, brings the server the least that it can't take yet, and gets past every limit.
 
     Args:
         outbox: what there is to send.
@@ -69,7 +79,7 @@ class Forwarder:
             answers for an event.
     """
 
-    def __init__(self, outbox: Outbox, quick: Client, patient: Client) -> None:
+    def __init__(self, outbox: Outbox, quick: RelayClient, patient: RelayClient) -> None:
         self._outbox = outbox
         self._quick = quick
         self._patient = patient
@@ -79,6 +89,8 @@ class Forwarder:
         self._failures = 0
         self._resume_at = 0.0  # by the relay's own patience
         self._asked_until = 0.0  # by the server's word
+        self._at_once = 1
+        self._one_by_one_until = 0.0
         self._forget_at = 0.0
         self.refusal = ""
 
@@ -92,7 +104,7 @@ class Forwarder:
         self._wake.set()
 
     def stop(self) -> None:
-        """End ``run`` after the present event."""
+        """End ``run`` after what is being sent."""
         self._stopping = True
         self._wake.set()
 
@@ -103,7 +115,8 @@ class Forwarder:
             None where it is sent later.
         """
         if not self.pause_left():
-            found = self._send(self._quick, entry, keeps_refused=False)
+            found = _submit(self._quick, entry)
+            self._conclude([(entry, found)], keeps_refused=False)
             if isinstance(found, Answer):
                 return found
         self._outbox.release(entry)
@@ -124,30 +137,54 @@ class Forwarder:
                 self._wake.wait(_IDLE_SECONDS)
 
     def _send_oldest(self) -> bool:
-        """Send one event; tell whether there was one."""
-        entry = self._outbox.oldest()
-        if entry is None:
-            return False
-        found = self._send(self._patient, entry, keeps_refused=True)
-        if isinstance(found, Later) and not found.everything:
-            # one event that the server stumbles over must not hold all others up
-            self._outbox.put_off(entry, min(5 * 2.0 ** min(entry.tries, 20), _LONGEST_DELAY))
-        return True
+        """Send what has waited longest; tell whether there was anything."""
+        most = 1 if time.monotonic() < self._one_by_one_until else self._at_once
+        entries = self._outbox.oldest(most, _BATCH_BYTES)
+        if len(entries) > 1:
+            found = self._send_batch(entries)
+        else:
+            found = [(entry, _submit(self._patient, entry)) for entry in entries]
+        self._conclude(found, keeps_refused=True)
+        if any(isinstance(fate, Answer) for _, fate in found):
+            self._at_once = min(2 * self._at_once, _BATCH_EVENTS)
+        for entry, fate in found:
+            if isinstance(fate, Later) and not fate.everything:
+                # one event that the server stumbles over must not hold all others up
+                self._outbox.put_off(entry, min(5 * 2.0 ** min(entry.tries, 20), _LONGEST_DELAY))
+        return bool(entries)
 
-    def _send(self, client: Client, entry: Entry, keeps_refused: bool) -> Answer | Later:
-        found = _submit(client, entry)
-        if isinstance(found, Answer):
-            self._outbox.settle(entry, found, keeps_refused)
+    def _send_batch(self, entries: Sequence[Entry]) -> list[tuple[Entry, Answer | Later]]:
+        """Send events in one request; return what became of each, or nothing if it failed whole."""
+        try:
+            results = self._patient.submit_batch([entry.body for entry in entries])
+        except EventServerError as ex:
+            status = getattr(ex, "status", None)
+            log("batch_put_off", events=len(entries), reason=type(ex).__name__, status=status)
+            if not isinstance(ex, RateLimitedError):  # the same again is what it waits for
+                self._at_once = 1
+            if status in _NO_BATCHES:
+                self._one_by_one_until = time.monotonic() + _NO_BATCHES_SECONDS
+            elif isinstance(fate := _fate(ex), Later) and fate.everything:
+                self._pause(fate)
+            return []
+        return list(zip(entries, map(_fate, results), strict=True))
+
+    def _conclude(self, found: Sequence[tuple[Entry, Answer | Later]], keeps_refused: bool) -> None:
+        """Write down what became of events; leave the server alone if one of them says so."""
+        if answers := [(entry, fate) for entry, fate in found if isinstance(fate, Answer)]:
+            self._outbox.settle(answers, keeps_refused)
             with self._lock:
                 self._failures, self._resume_at, self.refusal = 0, 0.0, ""
-            what = "event_forwarded" if found.status < 400 else "event_refused"
-            code = found.document.get("code", "")
-            log(what, id=entry.digest_hex, status=found.status, code=code)
-        else:
-            log("event_put_off", id=entry.digest_hex, reason=found.reason)
-            if found.everything:
-                self._pause(found)
-        return found
+        for entry, fate in found:
+            if isinstance(fate, Answer):
+                what = "event_forwarded" if fate.status < 400 else "event_refused"
+                code = fate.document.get("code", "")
+                log(what, id=entry.digest_hex, status=fate.status, code=code)
+            else:
+                log("event_put_off", id=entry.digest_hex, reason=fate.reason)
+        pauses = [fate for _, fate in found if isinstance(fate, Later) and fate.everything]
+        if pauses:
+            self._pause(pauses[0])
 
     def _pause(self, why: Later) -> None:
         with self._lock:
@@ -170,27 +207,34 @@ class Forwarder:
             self._outbox.forget()
 
 
-def _submit(client: Client, entry: Entry) -> Answer | Later:
+def _submit(client: RelayClient, entry: Entry) -> Answer | Later:
     try:
-        receipt = client.submit(entry.body)
-    except RefusedError as ex:
-        if _is_about_the_event(ex):
-            return Answer(ex.status, ex.document)
-        if ex.status in _RELAYS_FAULT:
-            # the relay's own standing: an admin, or a renewal, may mend it
-            log("relay_refused", status=ex.status, code=ex.code, requestId=ex.request_id)
-            said = ex.code or str(ex.status)
-            return Later(said, everything=True, refused=ex.status != 404)
-        return Later(ex.code or str(ex.status), everything=False)
-    except RateLimitedError as ex:
-        return Later(type(ex).__name__, everything=True, asked=ex.retry_after)
-    except UnavailableError as ex:
-        # that time was too short may be this one event's fault
-        everything = ex.status not in _TIMED_OUT or ex.retry_after is not None
-        return Later(type(ex).__name__, everything, ex.retry_after)
+        return _fate(client.submit(entry.body))
     except EventServerError as ex:
-        return Later(type(ex).__name__, everything=True)
-    return Answer(201, receipt.answer)
+        return _fate(ex)
+
+
+def _fate(said: Receipt | EventServerError) -> Answer | Later:
+    """Return what becomes of an event by what the server said."""
+    if isinstance(said, Receipt):
+        return Answer(201, said.answer)
+    if isinstance(said, RefusedError):
+        if _is_about_the_event(said):
+            return Answer(said.status, said.document)
+        code = said.code or str(said.status)
+        if said.status in _RELAYS_FAULT:
+            # the relay's own standing: an admin, or a renewal, may mend it
+            log("relay_refused", status=said.status, code=said.code, requestId=said.request_id)
+            return Later(code, everything=True, refused=said.status != 404)
+        return Later(code, everything=False)
+    reason = type(said).__name__
+    if isinstance(said, RateLimitedError):
+        return Later(reason, everything=True, asked=said.retry_after)
+    if isinstance(said, UnavailableError):
+        # that time was too short may be this one event's fault
+        everything = said.status not in _TIMED_OUT or said.retry_after is not None
+        return Later(reason, everything, said.retry_after)
+    return Later(reason, everything=True)
 
 
 def _is_about_the_event(error: RefusedError) -> bool:

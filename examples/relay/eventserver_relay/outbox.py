@@ -7,8 +7,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ SELECT COALESCE(SUM(CASE WHEN status IS NULL THEN LENGTH(body) + ? END), 0),
     COUNT(status)
 FROM events
 """
+_ENTRY = "SELECT number, digest, body, tries, status, answer FROM events"
+_WAITING = f"{_ENTRY} WHERE status IS NULL AND not_before <= ? ORDER BY number LIMIT ?"
 _DAY = 86400.0
 KEEP_ANSWERS = 7 * _DAY
 KEEP_REFUSED = 30 * _DAY
@@ -158,9 +160,9 @@ class Outbox:
         """
         digest_hex, now = hashlib.sha256(body).hexdigest(), time.time()
         with self._changing() as change:
-            found = self._find("digest = ?", digest_hex)
+            found = self._one(f"{_ENTRY} WHERE digest = ?", digest_hex)
             if found:
-                return found, False
+                return _entry(found), False
             self._make_room(_size(body), change)
             cursor = self._database.execute(
                 "INSERT INTO events (digest, body, received_at, not_before) VALUES (?, ?, ?, ?)",
@@ -179,35 +181,42 @@ class Outbox:
         """Tell whether the last thing that was to be written could not be."""
         return self._failed
 
-    def oldest(self) -> Entry | None:
-        """Return the oldest event that is to be sent now."""
-        with self._lock:
-            return self._find("status IS NULL AND not_before <= ? ORDER BY number", time.time())
+    def oldest(self, most: int = 1, most_bytes: int = 0) -> list[Entry]:
+        """Return the oldest events that are to be sent now; the first, however large it is."""
+        found: list[Entry] = []
+        with self._lock, closing(self._rows(_WAITING, time.time(), most)) as rows:
+            for row in rows:
+                entry = _entry(row)
+                most_bytes -= len(entry.body)
+                if found and most_bytes < 0:
+                    break
+                found.append(entry)
+        return found
 
-    def settle(self, entry: Entry, answer: Answer, keeps_refused: bool) -> None:
-        """Remember the server's answer.
+    def settle(self, answers: Iterable[tuple[Entry, Answer]], keeps_refused: bool) -> None:
+        """Remember the server's answers.
 
         Args:
-            entry: the event.
-            answer: the server's.
+            answers: an event each, and what the server said of it.
             keeps_refused: whether an event that was refused is set aside: not where its device
                 is given the answer, and has the event.
         """
-        keeps = answer.status >= 400 and keeps_refused
         with self._changing() as change:
-            cursor = self._database.execute(
-                "UPDATE events SET status = ?, answer = ?, settled_at = ?,"
-                " body = CASE WHEN ? THEN body END WHERE number = ? AND status IS NULL",
-                (answer.status, _remembered(answer), time.time(), keeps, entry.number),
-            )
-            if not cursor.rowcount:
-                return
-            change.queued, change.answers = -_size(entry.body), 1
-            if keeps:
-                change.refused = len(entry.body)
+            for entry, answer in answers:
+                keeps = answer.status >= 400 and keeps_refused
+                cursor = self._database.execute(
+                    "UPDATE events SET status = ?, answer = ?, settled_at = ?,"
+                    " body = CASE WHEN ? THEN body END WHERE number = ? AND status IS NULL",
+                    (answer.status, _remembered(answer), time.time(), keeps, entry.number),
+                )
+                if cursor.rowcount:
+                    change.queued -= _size(entry.body)
+                    change.refused += len(entry.body) if keeps else 0
+                    change.answers += 1
+            if change.refused:
                 share = self._max_bytes // _REFUSED_SHARE
-                self._drop_refused(self._kept.refused + len(entry.body) - share, change)
-            if (over := self._kept.answers + 1 - self._max_answers) > 0:
+                self._drop_refused(self._kept.refused + change.refused - share, change)
+            if (over := self._kept.answers + change.answers - self._max_answers) > 0:
                 self._delete("ORDER BY settled_at LIMIT ?", (over,), change)
 
     def put_off(self, entry: Entry, seconds: float) -> None:
@@ -309,20 +318,17 @@ class Outbox:
         if change.forgotten:
             log("refused_events_forgotten", count=change.forgotten)
 
-    def _one(self, query: str, *values: object) -> Any:
-        return self._database.execute(query, values).fetchone()
+    def _rows(self, query: str, *values: object) -> sqlite3.Cursor:
+        return self._database.execute(query, values)
 
-    def _find(self, condition: str, value: object) -> Entry | None:
-        row = self._one(
-            "SELECT number, digest, body, tries, status, answer FROM events"  # noqa: S608 - ours
-            f" WHERE {condition} LIMIT 1",
-            value,
-        )
-        if row is None:
-            return None
-        number, digest_hex, body, tries, status, answer = row
-        found = None if status is None else Answer(status, json.loads(answer))
-        return Entry(number, digest_hex, body or b"", tries, found)
+    def _one(self, query: str, *values: object) -> Any:
+        return self._rows(query, *values).fetchone()
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, digest_hex, body, tries, status, answer = row
+    found = None if status is None else Answer(status, json.loads(answer))
+    return Entry(number, digest_hex, body or b"", tries, found)
 
 
 def _size(body: bytes) -> int:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from eventserver_client import RelayClient, RetryPolicy
 from eventserver_client.testing import ScriptedServer, problem
+from eventserver_relay.forwarding import Forwarder
+from eventserver_relay.outbox import Outbox
 
 from .relays import ENROLL, EVENTS, RELAY_ID, RENEW, TOKEN, Authority, RelayProcess, receipt
 
@@ -45,3 +48,18 @@ def relay(document: Path, authority: Authority, tmp_path: Path) -> Iterator[Rela
     made = RelayProcess(tmp_path, authority.root_pem, "--enrollment", str(document))
     with made:
         yield made
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """Return an outbox of a mebibyte."""
+    made = Outbox(tmp_path / "outbox.sqlite", 1024 * 1024)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def forwarder(server: ScriptedServer, outbox: Outbox) -> Iterator[Forwarder]:
+    """Return a forwarder that isn't running."""
+    with RelayClient(server.url, "a-certificate", retry=RetryPolicy(most_tries=1)) as client:
+        yield Forwarder(outbox, client, client)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,6 +29,7 @@ RELAY_ID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 TOKEN = "token-canary-1f2e3d"
 CERTIFICATE = "certificate-canary-4c5b6a"
 EVENTS = "/api/v1/events"
+BATCH = f"{EVENTS}/batch"
 ENROLL = f"/api/v1/relays/{RELAY_ID}/enroll"
 RENEW = f"/api/v1/relays/{RELAY_ID}/certificate"
 SECONDS = 30.0
@@ -221,6 +223,20 @@ def receipt(request: Received) -> Reply:
             "status": "stored",
         },
     )
+
+
+def in_batches(answer: Callable[[Received], Reply]) -> Callable[[Received], Reply]:
+    """Answer each event of a batch as it would be answered alone."""
+
+    def answer_all(request: Received) -> Reply:
+        results: list[dict[str, Any]] = []
+        for number, line in enumerate(request.body.split(b"\n"), 1):
+            reply = answer(replace(request, body=line))
+            what = "receipt" if reply.status < 400 else "problem"
+            results.append({"line": number, "status": reply.status, what: reply.document})
+        return Reply(200, {"results": results})
+
+    return answer_all
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from eventserver_client import RelayClient, RetryPolicy
 from eventserver_client.testing import Reply, ScriptedServer, problem
 from eventserver_relay import forwarding
 from eventserver_relay.forwarding import Forwarder
 from eventserver_relay.outbox import Answer, Outbox
 
 from .relays import EVENTS, RelayProcess, package, receipt, wait_until
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made = Outbox(tmp_path / "outbox.sqlite", 1024 * 1024)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def forwarder(server: ScriptedServer, outbox: Outbox) -> Iterator[Forwarder]:
-    """Return a forwarder that isn't running."""
-    with RelayClient(server.url, "a-certificate", retry=RetryPolicy(most_tries=1)) as client:
-        yield Forwarder(outbox, client, client)
 
 
 def tried(forwarder: Forwarder, outbox: Outbox, times: int) -> None:

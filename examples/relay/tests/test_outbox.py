@@ -31,10 +31,9 @@ def outbox(tmp_path: Path, rows_are_free: None) -> Iterator[Outbox]:
 def test_the_oldest_comes_first(outbox: Outbox) -> None:
     first, _ = outbox.put(b"one", 0)
     outbox.put(b"two", 0)
-    assert outbox.oldest() == first
-    outbox.settle(first, RECEIPT, True)
-    second = outbox.oldest()
-    assert second is not None
+    assert outbox.oldest() == [first]
+    outbox.settle([(first, RECEIPT)], True)
+    (second,) = outbox.oldest()
     assert second.body == b"two"
     assert outbox.backlog()[0] == 1
 
@@ -42,16 +41,28 @@ def test_the_oldest_comes_first(outbox: Outbox) -> None:
 def test_what_somebody_is_sending_is_left_to_them(outbox: Outbox) -> None:
     entry, is_new = outbox.put(b"one", 60)
     assert is_new
-    assert outbox.oldest() is None
+    assert outbox.oldest() == []
     outbox.release(entry)
-    assert outbox.oldest() == entry
+    assert outbox.oldest() == [entry]
 
 
 def test_what_was_put_off_lets_others_pass(outbox: Outbox) -> None:
     first, _ = outbox.put(b"one", 0)
     second, _ = outbox.put(b"two", 0)
     outbox.put_off(first, 60)
-    assert outbox.oldest() == second
+    assert outbox.oldest() == [second]
+
+
+def test_several_come_at_once_up_to_a_number_and_a_size(outbox: Outbox) -> None:
+    one, _ = outbox.put(b"one", 0)
+    two, _ = outbox.put(b"two", 0)
+    six, _ = outbox.put(b"six", 0)
+    assert outbox.oldest(2, 100) == [one, two]
+    assert outbox.oldest(9, 9) == [one, two, six]
+    assert outbox.oldest(9, 8) == [one, two]
+    assert outbox.oldest(9, 2) == [one]
+    outbox.put_off(two, 60)
+    assert outbox.oldest(9, 9) == [one, six]
 
 
 @pytest.mark.usefixtures("rows_are_free")
@@ -61,7 +72,7 @@ def test_a_restart_takes_up_what_was_being_sent(tmp_path: Path) -> None:
     entry, _ = before.put(b"one", 3600)
     before.close()
     after = Outbox(path, 10)
-    assert after.oldest() == entry
+    assert after.oldest() == [entry]
     with pytest.raises(OutboxFullError):
         after.put(b"12345678", 0)
     after.close()
@@ -71,19 +82,19 @@ def test_only_what_is_kept_counts(outbox: Outbox) -> None:
     entry, _ = outbox.put(b"12345678", 0)
     with pytest.raises(OutboxFullError):
         outbox.put(b"123", 0)
-    outbox.settle(entry, RECEIPT, True)
-    outbox.settle(entry, RECEIPT, True)  # by two threads: it counts once
+    outbox.settle([(entry, RECEIPT)], True)
+    outbox.settle([(entry, RECEIPT)], True)  # by two threads: it counts once
     other, _ = outbox.put(b"123", 0)
     outbox.put(b"1234567", 0)
     with pytest.raises(OutboxFullError):
         outbox.put(b"x", 0)
-    outbox.settle(other, REFUSAL, False)  # its device has it
+    outbox.settle([(other, REFUSAL)], False)  # its device has it
     assert outbox.put(b"xyz", 0)[1]
     assert outbox.refused() == 1
 
 
 def refuse(outbox: Outbox, body: bytes) -> None:
-    outbox.settle(outbox.put(body, 0)[0], REFUSAL, True)
+    outbox.settle([(outbox.put(body, 0)[0], REFUSAL)], True)
 
 
 def set_aside(path: Path) -> list[bytes]:
@@ -106,6 +117,21 @@ def test_refused_events_get_a_tenth_of_the_room(
     assert set_aside(path) == []
     found, is_new = outbox.put(b"first", 0)
     assert (found.answer, is_new) == (REFUSAL, False)
+    outbox.close()
+
+
+@pytest.mark.usefixtures("rows_are_free")
+def test_events_that_are_answered_at_once_count_as_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "small.sqlite"
+    outbox = Outbox(path, 100)
+    bodies = (b"first", b"other", b"third", b"fifth")
+    entries = [outbox.put(body, 0)[0] for body in bodies]
+    answers = [(entry, REFUSAL) for entry in entries[:3]] + [(entries[3], RECEIPT)]
+    outbox.settle(answers, True)
+    assert set_aside(path) == [b"other", b"third"]
+    assert outbox.refused() == 3
+    assert outbox.backlog() == (0, None)
+    assert outbox.put(b"x" * 100, 0)[1]  # all that waited is gone, and makes room
     outbox.close()
 
 
@@ -135,7 +161,7 @@ def test_so_many_answers_are_remembered(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "MAX_ANSWERS", 3)
     outbox = Outbox(tmp_path / "outbox.sqlite", 10_000)
     for body, answer in ((b"1", RECEIPT), (b"2", REFUSAL), (b"3", RECEIPT), (b"4", REFUSAL)):
-        outbox.settle(outbox.put(body, 0)[0], answer, True)
+        outbox.settle([(outbox.put(body, 0)[0], answer)], True)
     assert [outbox.put(body, 0)[1] for body in (b"2", b"3", b"4", b"1")] == [False] * 3 + [True]
     outbox.close()
 
@@ -147,7 +173,7 @@ def test_a_long_refusal_is_remembered_in_short(outbox: Outbox) -> None:
         "errors": ["x" * 100] * 1000,
         "detail": "é" * 999,
     }
-    outbox.settle(outbox.put(b"one", 0)[0], Answer(422, document), False)
+    outbox.settle([(outbox.put(b"one", 0)[0], Answer(422, document))], False)
     found, _ = outbox.put(b"one", 0)
     assert found.answer is not None
     assert found.answer.status == 422
@@ -160,7 +186,7 @@ def test_it_tells_that_it_is_full_while_it_is(outbox: Outbox) -> None:
     with pytest.raises(OutboxFullError):
         outbox.put(b"123", 0)
     assert outbox.is_full()
-    outbox.settle(entry, RECEIPT, True)
+    outbox.settle([(entry, RECEIPT)], True)
     assert not outbox.is_full()
     with pytest.raises(OutboxFullError):
         outbox.put(b"it never fits", 0)
@@ -169,8 +195,8 @@ def test_it_tells_that_it_is_full_while_it_is(outbox: Outbox) -> None:
 
 def test_the_first_answer_stays(outbox: Outbox) -> None:
     entry, _ = outbox.put(b"one", 0)
-    outbox.settle(entry, REFUSAL, True)
-    outbox.settle(entry, RECEIPT, True)
+    outbox.settle([(entry, REFUSAL)], True)
+    outbox.settle([(entry, RECEIPT)], True)
     found, is_new = outbox.put(b"one", 0)
     assert not is_new
     assert found.answer == REFUSAL
@@ -186,7 +212,7 @@ def test_old_answers_are_forgotten(
         (b"2", REFUSAL, True),
         (b"3", REFUSAL, False),
     ):
-        outbox.settle(outbox.put(body, 0)[0], answer, keeps)
+        outbox.settle([(outbox.put(body, 0)[0], answer)], keeps)
     waiting, _ = outbox.put(b"4", 0)
     outbox.forget()
     assert [outbox.put(body, 0)[1] for body in (b"1", b"2", b"3")] == [False] * 3
@@ -197,7 +223,7 @@ def test_old_answers_are_forgotten(
     monkeypatch.setattr(module, "KEEP_REFUSED", -1.0)
     outbox.forget()
     assert '"count": 1' in capsys.readouterr().err
-    assert outbox.oldest() == waiting
+    assert outbox.oldest() == [waiting]
     assert [outbox.put(body, 0)[1] for body in (b"1", b"2", b"3")] == [True] * 3
     outbox.close()
 
@@ -233,6 +259,6 @@ def test_many_small_events_take_no_more_of_the_disk(tmp_path: Path) -> None:
 def test_a_small_outbox_remembers_fewer_answers(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "small.sqlite", 1024 * 1024)
     for number in range(110):
-        outbox.settle(outbox.put(b"%d" % number, 0)[0], REFUSAL, False)
+        outbox.settle([(outbox.put(b"%d" % number, 0)[0], REFUSAL)], False)
     assert outbox.refused() == 102
     outbox.close()

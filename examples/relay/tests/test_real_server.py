@@ -16,7 +16,7 @@ from eventserver_client.testing import Received, Reply, ScriptedServer
 from eventserver_core.testing.factories import make_package
 from eventserver_core.testing.server import EventServerProcess, clean_environ
 
-from .relays import ENROLL, EVENTS, Authority, RelayProcess, wait_until
+from .relays import BATCH, ENROLL, EVENTS, Authority, RelayProcess, wait_until
 
 pytestmark = pytest.mark.real
 
@@ -51,7 +51,7 @@ def passing_on(url: Callable[[], str]) -> Callable[[Received], Reply]:
     def ask(request: Received) -> Reply:
         headers = {name: request.headers[name] for name in ("Authorization", "Content-Type")}
         try:
-            answer = httpx.post(f"{url()}{EVENTS}", content=request.body, headers=headers)
+            answer = httpx.post(f"{url()}{request.path}", content=request.body, headers=headers)
         except httpx.TransportError:
             return Reply(503)
         return Reply(answer.status_code, answer.json())
@@ -73,7 +73,8 @@ def test_what_devices_bring_ends_at_the_server(
         return Reply(201, answer.document | {"certificate": token})
 
     server.script("POST", ENROLL, enroll)
-    server.script("POST", EVENTS, passing_on(lambda: behind.url))
+    for path in (EVENTS, BATCH):
+        server.script("POST", path, passing_on(lambda: behind.url))
     with (
         RelayProcess(tmp_path, authority.root_pem, "--enrollment", str(document)) as relay,
         Client(behind.url) as anybody,
@@ -90,10 +91,16 @@ def test_what_devices_bring_ends_at_the_server(
         assert (bad.status_code, bad.json()["code"]) == (400, "invalid_package")
 
         behind.kill_all()
-        later = json.dumps(make_package()).encode()
-        assert relay.post(later).status_code == 202
+        later = [json.dumps(make_package(), indent=2).encode() for _ in range(6)]
+        worse = json.dumps(make_package(annotations=[])).encode()
+        for body in (*later[:2], worse, *later[2:]):
+            assert relay.post(body).status_code == 202
         behind.start()
-        wait_until(lambda: relay.health()["queued"] == 0, "the event is forwarded")
-        digest_hex = relay.post(later).json()["hash"]
+        wait_until(lambda: relay.health()["queued"] == 0, "all are forwarded")
+        assert server.calls("POST", BATCH)
+        assert relay.post(worse).json()["code"] == "invalid_package"
+        receipts = [relay.post(body).json() for body in later]
+    assert [one["eventId"] for one in receipts] == [json.loads(body)["id"] for body in later]
     with Client(behind.url) as anybody:
-        assert anybody.verify(digest_hex).status == "stored"
+        for one in receipts:
+            assert anybody.verify(one["hash"]).status == "stored"
