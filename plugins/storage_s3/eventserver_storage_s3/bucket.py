@@ -1,12 +1,11 @@
 """The bucket: each thing that is asked of it, with the encryption and the lock that it takes.
 
-The client has no public way to send a part, so the requests for parts go through its ``_execute``,
-which signs and sends any request; nothing else here is private.
+The client has no public way to send a part, nor to write only what is new, so the requests for
+these go through its ``_execute``, which signs and sends any request; nothing else here is private.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -27,9 +26,8 @@ from urllib3.response import BaseHTTPResponse
 
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_storage_s3.configuration import Configuration
-from eventserver_storage_s3.evidence import CHECKSUM_HEADER, Digests, Word
+from eventserver_storage_s3.evidence import CHECKSUM_HEADER, Digests, Receipt, Word
 from eventserver_storage_s3.faults import BACKEND, NO_BUCKET, reported
-from eventserver_storage_s3.settings import MIN_PART_SIZE
 from eventserver_storage_s3.transport import open_pool, time_limit
 
 INCOMING = "incoming/"
@@ -196,25 +194,22 @@ class Bucket:
         content: bytes,
         digests: Digests | None = None,
         *,
+        only_new: bool = False,
         locked: bool = False,
         encrypted: bool = True,
-    ) -> None:
+    ) -> Receipt:
         """Write an object at once.
 
         Args:
             digests: sent along for the store to check, if it knows how.
+            only_new: have the store refuse it where there is such an object, if it knows how.
         """
-        self._client.put_object(
-            self.name,
-            name,
-            io.BytesIO(content),
-            len(content),
-            sse=self._sse if encrypted else None,
-            metadata={CHECKSUM_HEADER: digests.checksum} if digests else None,
-            part_size=max(len(content), MIN_PART_SIZE),
-            num_parallel_uploads=1,
-            retention=self._retention() if locked else None,
-        )
+        headers = self._object_headers(locked=locked, encrypted=encrypted)
+        if digests:
+            headers[CHECKSUM_HEADER] = digests.checksum
+        if only_new:
+            headers["If-None-Match"] = "*"
+        return Receipt.of(self._execute("PUT", name, headers, {}, content).headers)
 
     def get(self, name: str, first: int, last: int | None) -> BaseHTTPResponse:
         """Begin to read a range, whose body is not read yet."""
@@ -227,14 +222,7 @@ class Bucket:
 
     def begin(self, name: str, *, checksummed: bool, locked: bool) -> str:
         """Begin an object in parts, and return the id that its parts are sent under."""
-        headers: dict[str, Any] = {"Content-Type": "application/octet-stream"}
-        headers |= self._sse.headers() if self._sse else {}
-        headers |= _ALGORITHM if checksummed else {}
-        retention = self._retention() if locked else None
-        if retention is not None:
-            until = retention.retain_until_date.strftime("%Y-%m-%dT%H:%M:%SZ")
-            headers["x-amz-object-lock-mode"] = retention.mode
-            headers["x-amz-object-lock-retain-until-date"] = until
+        headers = self._object_headers(locked=locked) | (_ALGORITHM if checksummed else {})
         answer = self._execute("POST", name, headers, {"uploads": ""})
         found = ElementTree.fromstring(answer.data).findtext("{*}UploadId")  # noqa: S314 - the store
         if not found:
@@ -339,6 +327,16 @@ class Bucket:
             return None
         until = datetime.now(UTC) + self._configuration.retention
         return Retention(mode, until.replace(microsecond=0))
+
+    def _object_headers(self, *, locked: bool, encrypted: bool = True) -> dict[str, Any]:
+        headers: dict[str, Any] = {"Content-Type": "application/octet-stream"}
+        headers |= self._sse.headers() if self._sse and encrypted else {}
+        retention = self._retention() if locked else None
+        if retention is not None:
+            until = retention.retain_until_date.strftime("%Y-%m-%dT%H:%M:%SZ")
+            headers["x-amz-object-lock-mode"] = retention.mode
+            headers["x-amz-object-lock-retain-until-date"] = until
+        return headers
 
     def _note_seen(self) -> None:
         self._seen_at = time.monotonic()

@@ -54,6 +54,19 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the store says in its answer to a write; either may be empty."""
+
+    etag: str
+    checksum: str
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Receipt:
+        """Read an answer's headers."""
+        return cls(headers.get("etag", "").strip('"'), headers.get(CHECKSUM_HEADER, ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Digests:
     """Of some bytes."""
 
@@ -130,6 +143,21 @@ class Evidence:
             and (not word.checksum or word.checksum in self.checksums)
             and (not by_etag or word.etag in self.etags)
         )
+
+    def is_confirmed_by(self, receipt: Receipt, *, by_etag: bool, by_checksum: bool) -> bool:
+        """Tell whether the answer to a write says by itself that all of it arrived.
+
+        No ETag is sent along, so one that is the MD5 was taken from what arrived.
+
+        Args:
+            by_etag: whether an ETag that isn't the MD5 says that something is wrong.
+            by_checksum: whether the SHA-256 was taken from what arrived, and isn't said back.
+        """
+        if receipt.checksum and receipt.checksum not in self.checksums:
+            return False
+        if receipt.etag in self.etags:
+            return True
+        return by_checksum and bool(receipt.checksum) and not (by_etag and receipt.etag)
 
 
 def _encryption(headers: Mapping[str, str]) -> str:

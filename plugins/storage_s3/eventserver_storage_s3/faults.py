@@ -45,7 +45,13 @@ _WHY = {
     "XMinioStorageFull": _FULL,
     "InsufficientStorage": _FULL,
 }
-_BUSY_STATUSES = range(500, 600)
+_DAMAGED = (
+    "BadDigest",
+    "IncompleteBody",
+    "InvalidDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+)
 
 
 @contextmanager
@@ -66,7 +72,12 @@ def reported(what: str, place: str) -> Iterator[None]:
 
 def is_damaged(ex: S3Error) -> bool:
     """Tell whether a store noticed by itself that what arrived isn't what was sent."""
-    return ex.code in ("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "InvalidDigest")
+    return ex.code in _DAMAGED
+
+
+def is_taken(ex: S3Error) -> bool:
+    """Tell whether a store refused to write what is there already, or is just being written."""
+    return ex.code in ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 def _why(ex: Exception) -> str:

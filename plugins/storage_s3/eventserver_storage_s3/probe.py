@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -16,7 +16,7 @@ from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_storage_s3.bucket import INCOMING, Bucket
 from eventserver_storage_s3.configuration import Configuration
 from eventserver_storage_s3.evidence import Digests, Evidence, Word
-from eventserver_storage_s3.faults import BACKEND, is_damaged
+from eventserver_storage_s3.faults import BACKEND, is_damaged, is_taken
 from eventserver_storage_s3.transport import remaining
 
 _CONTENT = b"EventServer asks what this store can do."
@@ -28,7 +28,9 @@ class Abilities:
     """What the store can do, with the encryption that is set.
 
     Attributes:
-        checksums: it checks a SHA-256 that is sent along, and reports it.
+        checksums: it takes a SHA-256 that is sent along, and reports it.
+        checks: it refuses what has another SHA-256 than was sent along.
+        conditions: it refuses to write what is there already, if it is asked to.
         part_checksums: the same for objects in parts.
         etags: the ETag is the MD5.
         part_etags: of objects in parts, it is the MD5 over the parts', and a part's is its MD5.
@@ -36,6 +38,8 @@ class Abilities:
     """
 
     checksums: bool
+    checks: bool
+    conditions: bool
     part_checksums: bool
     etags: bool
     part_etags: bool
@@ -49,6 +53,8 @@ class Abilities:
         """Return what it can't do."""
         named = {
             "sha256 of objects": self.checksums,
+            "refusal of a wrong sha256": self.checks,
+            "refusal of what is there": self.conditions,
             "sha256 of objects in parts": self.part_checksums,
             "md5 as etag of objects": self.etags,
             "md5 as etag of objects in parts": self.part_etags,
@@ -116,10 +122,14 @@ class Probe:
 
     def _try_out(self) -> Abilities:
         name = INCOMING + secrets.token_hex(16)
-        with self._removed(name), self._removed(f"{name}-parts"), self._removed(f"{name}-copy"):
+        with ExitStack() as objects:
+            for made in ("", "-wrong", "-parts", "-copy"):
+                objects.enter_context(self._removed(name + made))
             with self._encrypting(name):
                 checksums, whole = self._written(lambda able: self._put(name, checksummed=able))
             self._check_range(name)
+            conditions = self._refuses(name, is_taken, only_new=True)
+            checks = checksums and self._refuses(f"{name}-wrong", is_damaged, Digests.of(b""))
             with self._required("take objects in parts"):
                 part_checksums, parted = self._written(
                     lambda able: self._put_in_parts(f"{name}-parts", checksummed=able)
@@ -136,6 +146,8 @@ class Probe:
             in_parts = evidence.in_parts([digests])
             return Abilities(
                 checksums=checksums and whole.checksum in evidence.checksums,
+                checks=checks,
+                conditions=conditions,
                 part_checksums=part_checksums and parted.checksum in in_parts.checksums,
                 etags=whole.etag in evidence.etags,
                 part_etags=parted.etag in in_parts.etags - evidence.etags,
@@ -166,6 +178,27 @@ class Probe:
                 bucket.abort(name, upload_id)
             raise
         return self._found(name)
+
+    def _refuses(
+        self,
+        name: str,
+        is_expected: Callable[[S3Error], bool],
+        digests: Digests | None = None,
+        *,
+        only_new: bool = False,
+    ) -> bool:
+        """Tell whether the store refuses a write as it should."""
+        try:
+            self._bucket.put(name, _CONTENT, digests, only_new=only_new)
+        except S3Error as ex:
+            if is_expected(ex):
+                return True
+            if not _is_refusal(ex):
+                raise
+        except ServerError as ex:
+            if ex.status_code != 304:  # by which some mean that it is there
+                raise
+        return False
 
     @contextmanager
     def _encrypting(self, name: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_storage_s3.bucket import Bucket
 from eventserver_storage_s3.configuration import Configuration
 from eventserver_storage_s3.evidence import Digests, Evidence, Word
-from eventserver_storage_s3.faults import BACKEND, is_damaged
+from eventserver_storage_s3.faults import BACKEND, is_damaged, is_taken
 from eventserver_storage_s3.probe import Abilities, Probe
 
 _TRIES = 2
@@ -70,18 +70,22 @@ class Writer:
         return False
 
     def store(self, key: str, content: bytes, digests: Digests) -> StoredObject:
-        """Store an object that fits in one request."""
-        evidence = Evidence.of(len(content), digests)
-        if not self.holds(key, evidence):
-            abilities = self.abilities()
-            for _ in range(_TRIES):
-                if not self._put(key, content, digests if abilities.checksums else None):
-                    continue
-                if self.confirms(key, evidence, by_etag=abilities.etags):
-                    break
-            else:
-                raise self.disagreement(key)
-        return self.acknowledge(key, len(content))
+        """Store an object that fits in one request, and if all is well with one request.
+
+        Where the store can tell, only what isn't there is written, so that a good object never
+        gives way to one that arrives damaged; else it is looked up before.
+        """
+        evidence, abilities = Evidence.of(len(content), digests), self.abilities()
+        only_new = abilities.conditions
+        if only_new:
+            self.bucket.require_for_writing()
+        elif self.holds(key, evidence):
+            return self.acknowledge(key, len(content))
+        for _ in range(_TRIES):
+            if self._put(key, content, digests, evidence, only_new=only_new):
+                return self.acknowledge(key, len(content))
+            only_new = False
+        raise self.disagreement(key)
 
     def publish(self, source: str, key: str, evidence: Evidence) -> StoredObject:
         """Copy an object that is whole to its place."""
@@ -108,15 +112,25 @@ class Writer:
             "was sent; look at it, and at what is between it and this machine",
         )
 
-    def _put(self, key: str, content: bytes, digests: Digests | None) -> bool:
+    def _put(
+        self, key: str, content: bytes, digests: Digests, evidence: Evidence, *, only_new: bool
+    ) -> bool:
+        """Write an object, and tell whether it is whole, now or already."""
+        abilities = self.abilities()
+        sent = digests if abilities.checksums else None
         try:
-            self.bucket.put(key, content, digests, locked=True)
+            receipt = self.bucket.put(key, content, sent, only_new=only_new, locked=True)
         except S3Error as ex:
+            if only_new and is_taken(ex):
+                return self.holds(key, evidence)
             if not is_damaged(ex):
                 raise
             _log.warning("s3_content_damaged_on_the_way", key=key, code=ex.code)
             return False
-        return True
+        by_etag = abilities.etags
+        if evidence.is_confirmed_by(receipt, by_etag=by_etag, by_checksum=abilities.checks):
+            return True
+        return self.confirms(key, evidence, by_etag=by_etag)
 
 
 def _log_disagreement(name: str, word: Word | None, evidence: Evidence) -> None:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from eventserver_storage_s3 import S3Storage
 from minio import Minio
+from minio.error import S3Error
 
 from eventserver_core.testing.parts import SeaweedFS
 
@@ -86,8 +87,9 @@ class FaultyProxy:
     half of what came and says that all is well; ``garbage`` answers with a page of HTML;
     ``redirect`` sends elsewhere. Of stores that are not quite S3: ``refuse`` answers 501, ``refuse
     checksums`` answers 400 to what has one, ``say nothing`` leaves checksums and ETags out of the
-    answer, ``ignore range`` gives the whole object, ``ignore encryption`` says that nothing was
-    encrypted.
+    answer, ``echo checksum`` says the one that came and looks at nothing, ``ignore condition``
+    writes what is there already, ``conflict`` answers 409, ``ignore range`` gives the whole object,
+    ``ignore encryption`` says that nothing was encrypted.
     """
 
     def __init__(self, server: SeaweedFS, client: Minio, tls: ssl.SSLContext | None = None) -> None:
@@ -148,6 +150,19 @@ class FaultyProxy:
                 return _error(501, "NotImplemented")
             case "refuse checksums" if any("x-amz-checksum-" in name for name in request.headers):
                 return _error(400, "InvalidArgument")
+            case "conflict":
+                return _error(409, "ConditionalRequestConflict")
+            case "not modified":
+                return Answer(304, {}, b"")
+            case "ignore condition":
+                request.headers.pop("if-none-match", None)
+                return self._write(request, request.body)
+            case "echo checksum":
+                answer = self._write(request, request.body)
+                said = request.headers.get("x-amz-checksum-sha256", "")
+                if answer.status == 200:
+                    answer.headers = {"x-amz-checksum-sha256": said}
+                return answer
             case "ignore range":
                 return self._whole(request)
             case "drop":
@@ -156,7 +171,7 @@ class FaultyProxy:
                 self._closing.wait()
                 return None
             case "truncate":
-                return self._truncate(request)
+                return self._write(request, request.body[: len(request.body) // 2])
         answer = self._pass_on(request)
         match fault:
             case "lose":
@@ -173,13 +188,19 @@ class FaultyProxy:
                 answer.headers |= dict.fromkeys(etags, '"0123456789abcdef0123456789abcdef"')
         return answer
 
-    def _truncate(self, request: Request) -> Answer:
-        """Store half, and answer as if it were all."""
-        half = request.body[: len(request.body) // 2]
+    def _write(self, request: Request, content: bytes) -> Answer:
+        """Store this in place of what came, and answer as if it were that."""
         query: dict[str, Any] = {
             name: values[0] for name, values in parse_qs(urlsplit(request.target).query).items()
         }
-        written = self._client._execute("PUT", request.bucket, request.name, half, {}, query)
+        condition = request.headers.get("if-none-match")
+        headers: dict[str, Any] = {"If-None-Match": condition} if condition else {}
+        try:
+            written = self._client._execute(
+                "PUT", request.bucket, request.name, content, headers, query
+            )
+        except S3Error as ex:
+            return _error(ex.response.status, ex.code or "")
         return Answer(200, {"ETag": written.headers["etag"]}, b"")
 
     def _whole(self, request: Request) -> Answer:

@@ -16,6 +16,8 @@ SMALL = b"small"
 LARGE = bytes(6 * 1024 * 1024)
 LACKING = {
     "sha256 of objects",
+    "refusal of a wrong sha256",
+    "refusal of what is there",
     "sha256 of objects in parts",
     "md5 as etag of objects",
     "md5 as etag of objects in parts",
@@ -63,7 +65,7 @@ def test_a_store_that_says_nothing_of_the_bytes_is_gone_by_the_size(
     proxy.fail("HEAD object", "say nothing")
     with capture_logs() as lines:
         storage = make_storage(storage__endpoint=proxy.url)
-    assert set(lines[-1]["cannot"]) == LACKING
+    assert set(lines[-1]["cannot"]) == {what for what in LACKING if "refusal" not in what}
     stores(storage)
     proxy.fail("PUT object", "truncate")
     with pytest.raises(BackendUnavailableError, match="something else than was sent"):
@@ -81,7 +83,31 @@ def test_etags_that_are_no_md5_are_not_gone_by(
     proxy.heal()
     proxy.fail("HEAD object", "wrong etag")
     storage.put(key_of(SMALL), SMALL)
-    assert "PUT object" not in proxy.counts()
+    assert proxy.counts() == {"PUT object": 1, "HEAD object": 1}  # refused, and taken as it is
+
+
+def test_a_sha256_that_is_only_said_back_proves_nothing(
+    make_storage: Callable[..., S3Storage], proxy: Any
+) -> None:
+    proxy.fail("PUT object", "echo checksum")
+    with capture_logs() as lines:
+        storage = make_storage(storage__endpoint=proxy.url)
+    assert "refusal of a wrong sha256" in lines[-1]["cannot"]
+    proxy.heal()
+    proxy.fail("PUT object", "echo checksum")
+    storage.put(key_of(SMALL), SMALL)
+    assert proxy.counts() == {"PUT object": 1, "HEAD object": 1}
+
+
+def test_a_store_that_means_not_modified_by_a_refusal_is_looked_into_before(
+    make_storage: Callable[..., S3Storage], proxy: Any
+) -> None:
+    proxy.fail("PUT object", "nothing", times=1)
+    proxy.fail("PUT object", "not modified", times=1)
+    with capture_logs() as lines:
+        storage = make_storage(storage__endpoint=proxy.url)
+    assert lines[-1]["cannot"] == ["refusal of what is there"]
+    stores(storage)
 
 
 @pytest.mark.parametrize(
