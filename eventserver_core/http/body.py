@@ -19,7 +19,9 @@ from eventserver_core.errors import (
     UnsupportedMediaError,
 )
 
-CHUNK_SIZE = 256 * 1024
+CHUNK_SIZE = 1024 * 1024
+"""Large enough that a video is handed to storage in few steps."""
+
 _READ_SIZE = 64 * 1024
 
 

@@ -47,6 +47,8 @@ MAX_HEAD_SIZE = 64 * 1024
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _READ_SIZE = 16 * 1024
+_MAX_RECEIVED = 128 * 1024
+"""The most bytes that are received at once: gunicorn copies what is left over with each read."""
 _MAX_DRAIN = 1024 * 1024
 
 
@@ -87,7 +89,7 @@ class DeadlineSocket(socket.socket):
             raise self._too_late()
         try:
             self.settimeout(min(self._pause, remaining))
-            return super().recv(size, flags)
+            return super().recv(min(size, _MAX_RECEIVED), flags)
         except TimeoutError as ex:
             raise self._too_late() from ex
         finally:

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +25,7 @@ from urllib3.response import BaseHTTPResponse
 
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_storage_s3.configuration import Configuration
-from eventserver_storage_s3.evidence import CHECKSUM_HEADER, Digests, Receipt, Word
+from eventserver_storage_s3.evidence import CHECKSUM_HEADER, Digests, Receipt, SentPart, Word
 from eventserver_storage_s3.faults import BACKEND, NO_BUCKET, reported
 from eventserver_storage_s3.transport import open_pool, time_limit
 
@@ -48,15 +47,6 @@ _NO_LOCK = (
 )
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SentPart:
-    """A part that the store has."""
-
-    number: int
-    etag: str
-    digests: Digests
 
 
 class Bucket:
@@ -230,16 +220,16 @@ class Bucket:
         return found
 
     def send(
-        self, name: str, upload_id: str, number: int, content: bytes, *, checksummed: bool
-    ) -> SentPart:
-        """Send a part, in full or again."""
-        digests = Digests.of(content)
-        headers = self._key_headers()
-        if checksummed:
-            headers[CHECKSUM_HEADER] = digests.checksum
+        self, name: str, upload_id: str, number: int, content: bytes, checksum: str | None
+    ) -> Receipt:
+        """Send a part, in full or again.
+
+        Args:
+            checksum: its SHA-256, sent along for the store to check, if it knows how.
+        """
+        headers = self._key_headers() | ({CHECKSUM_HEADER: checksum} if checksum else {})
         query = {"partNumber": str(number), "uploadId": upload_id}
-        answer = self._execute("PUT", name, headers, query, content)
-        return SentPart(number, answer.headers.get("etag", "").strip('"'), digests)
+        return Receipt.of(self._execute("PUT", name, headers, query, content).headers)
 
     def finish(
         self, name: str, upload_id: str, parts: Sequence[SentPart], *, checksummed: bool
@@ -251,7 +241,7 @@ class Bucket:
         """
         text = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
-            + (f"<ChecksumSHA256>{part.digests.checksum}</ChecksumSHA256>" if checksummed else "")
+            + (f"<ChecksumSHA256>{part.checksum}</ChecksumSHA256>" if checksummed else "")
             + "</Part>"
             for part in parts
         )

@@ -24,7 +24,7 @@ from eventserver_core.settings import Settings
 from eventserver_core.settings.endpoints import is_loopback, parse_endpoint
 from eventserver_storage_s3.credentials import make_provider
 from eventserver_storage_s3.customer_key import read_customer_key
-from eventserver_storage_s3.settings import S3Settings
+from eventserver_storage_s3.settings import PARTS_IN_FLIGHT, S3Settings
 
 ENCRYPTIONS = ("none", "sse-s3", "sse-kms", "sse-c")
 
@@ -128,7 +128,7 @@ def configure(settings: Settings) -> Configuration:
         create_bucket=own.create_bucket,
         lock_mode=_LOCK_MODES.get(own.object_lock),
         retention=timedelta(days=own.retention_days),
-        pool_size=own.pool_size or settings[ServerSettings].threads + _POOL_ROOM,
+        pool_size=own.pool_size or settings[ServerSettings].threads * PARTS_IN_FLIGHT + _POOL_ROOM,
         max_retries=own.max_retries,
         connect_timeout=own.connect_timeout,
         read_timeout=own.read_timeout,

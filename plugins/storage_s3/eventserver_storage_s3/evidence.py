@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from minio.datatypes import Object
 
 CHECKSUM_HEADER = "x-amz-checksum-sha256"
+
+_MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +90,26 @@ class Digests:
     @property
     def checksum(self) -> str:
         """The SHA-256 as S3's headers have it."""
-        return base64.b64encode(self.sha256).decode("ascii")
+        return _base64(self.sha256)
 
 
-class Hasher:
-    """Takes an object's digests while it passes."""
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """A part that the store has.
 
-    def __init__(self) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
+    Attributes:
+        etag: as the store says it; known to be the MD5 where that means something.
+        sha256: of its bytes.
+    """
 
-    def update(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-        self._md5.update(chunk)
-        self._sha256.update(chunk)
+    number: int
+    etag: str
+    sha256: bytes
 
-    def digests(self) -> Digests:
-        """Return the digests so far."""
-        return Digests(self._md5.digest(), self._sha256.digest())
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 as S3's headers have it."""
+        return _base64(self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +125,25 @@ class Evidence:
         """Return what proves an object that was sent at once."""
         return cls(size, frozenset({digests.etag}), frozenset({digests.checksum}))
 
-    def in_parts(self, parts: Sequence[Digests]) -> Evidence:
-        """Return what proves the object, whether it is kept in these parts or at once."""
-        over = Digests(
-            hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False).digest(),
-            hashlib.sha256(b"".join(part.sha256 for part in parts)).digest(),
-        )
-        return replace(
-            self,
-            etags=self.etags | {f"{over.etag}-{len(parts)}"},
-            checksums=self.checksums | {f"{over.checksum}-{len(parts)}"},
-        )
+    @classmethod
+    def of_parts(
+        cls, size: int, parts: Sequence[SentPart], sha256: bytes, md5: bytes | None
+    ) -> Evidence:
+        """Return what proves an object that was sent in parts, however it is kept.
+
+        Args:
+            parts: whose ETags are their MD5s, where ETags are gone by.
+            sha256: of all the bytes.
+            md5: the same, where it is known.
+        """
+        over = hashlib.sha256(b"".join(part.sha256 for part in parts)).digest()
+        checksums = {_base64(sha256), f"{_base64(over)}-{len(parts)}"}
+        etags = {md5.hex()} if md5 else set()
+        if all(_MD5.match(part.etag) for part in parts):
+            md5s = b"".join(bytes.fromhex(part.etag) for part in parts)
+            over = hashlib.md5(md5s, usedforsecurity=False).digest()
+            etags.add(f"{over.hex()}-{len(parts)}")
+        return cls(size, frozenset(etags), frozenset(checksums))
 
     def agrees_with(self, word: Word, *, by_etag: bool) -> bool:
         """Tell whether all that the store says of an object is true of this one.
@@ -158,6 +171,10 @@ class Evidence:
         if receipt.etag in self.etags:
             return True
         return by_checksum and bool(receipt.checksum) and not (by_etag and receipt.etag)
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
 
 
 def _encryption(headers: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
 from eventserver_storage_s3.bucket import INCOMING, Bucket
 from eventserver_storage_s3.configuration import Configuration
-from eventserver_storage_s3.evidence import Digests, Evidence, Word
+from eventserver_storage_s3.evidence import Digests, Evidence, SentPart, Word
 from eventserver_storage_s3.faults import BACKEND, is_damaged, is_taken
 from eventserver_storage_s3.transport import remaining
 
@@ -31,19 +31,22 @@ class Abilities:
         checksums: it takes a SHA-256 that is sent along, and reports it.
         checks: it refuses what has another SHA-256 than was sent along.
         conditions: it refuses to write what is there already, if it is asked to.
-        part_checksums: the same for objects in parts.
+        part_checksums, part_checks: the same for objects in parts.
         etags: the ETag is the MD5.
         part_etags: of objects in parts, it is the MD5 over the parts', and a part's is its MD5.
         copy_etags: a copy's is one of these too.
+        needs_md5: a copy's is the MD5 of all the bytes, and not the one over the parts'.
     """
 
     checksums: bool
     checks: bool
     conditions: bool
     part_checksums: bool
+    part_checks: bool
     etags: bool
     part_etags: bool
     copy_etags: bool
+    needs_md5: bool
 
     def trusts_etag_of(self, word: Word) -> bool:
         """Tell whether an object's ETag says anything of its bytes."""
@@ -56,6 +59,7 @@ class Abilities:
             "refusal of a wrong sha256": self.checks,
             "refusal of what is there": self.conditions,
             "sha256 of objects in parts": self.part_checksums,
+            "refusal of a wrong sha256 in parts": self.part_checks,
             "md5 as etag of objects": self.etags,
             "md5 as etag of objects in parts": self.part_etags,
             "md5 as etag of copies": self.copy_etags,
@@ -121,57 +125,65 @@ class Probe:
         return abilities
 
     def _try_out(self) -> Abilities:
-        name = INCOMING + secrets.token_hex(16)
+        bucket, name = self._bucket, INCOMING + secrets.token_hex(16)
+        digests, wrong = Digests.of(_CONTENT), Digests.of(b"")
         with ExitStack() as objects:
             for made in ("", "-wrong", "-parts", "-copy"):
                 objects.enter_context(self._removed(name + made))
             with self._encrypting(name):
-                checksums, whole = self._written(lambda able: self._put(name, checksummed=able))
+                checksums, whole = self._written(lambda sent: self._put(name, sent))
             self._check_range(name)
-            conditions = self._refuses(name, is_taken, only_new=True)
-            checks = checksums and self._refuses(f"{name}-wrong", is_damaged, Digests.of(b""))
+            conditions = self._refuses(is_taken, lambda: bucket.put(name, _CONTENT, only_new=True))
+            checks = checksums and self._refuses(
+                is_damaged, lambda: bucket.put(f"{name}-wrong", _CONTENT, wrong)
+            )
             with self._required("take objects in parts"):
                 part_checksums, parted = self._written(
-                    lambda able: self._put_in_parts(f"{name}-parts", checksummed=able)
+                    lambda sent: self._put_in_parts(f"{name}-parts", sent)
                 )
+            part_checks = part_checksums and self._refuses(
+                is_damaged, lambda: self._send_part(f"{name}-wrong", wrong)
+            )
             with self._required("copy objects"):
-                self._bucket.copy(
-                    f"{name}-parts", f"{name}-copy", checksummed=checksums, locked=False
-                )
+                bucket.copy(f"{name}-parts", f"{name}-copy", checksummed=checksums, locked=False)
             copied = self._found(f"{name}-copy")
             for word in (whole, parted, copied):
                 self._check_encryption(word)
-            digests = Digests.of(_CONTENT)
+            part = SentPart(1, digests.etag, digests.sha256)
             evidence = Evidence.of(len(_CONTENT), digests)
-            in_parts = evidence.in_parts([digests])
+            in_parts = Evidence.of_parts(len(_CONTENT), [part], digests.sha256, None)
             return Abilities(
                 checksums=checksums and whole.checksum in evidence.checksums,
                 checks=checks,
                 conditions=conditions,
                 part_checksums=part_checksums and parted.checksum in in_parts.checksums,
+                part_checks=part_checks,
                 etags=whole.etag in evidence.etags,
-                part_etags=parted.etag in in_parts.etags - evidence.etags,
-                copy_etags=copied.etag in in_parts.etags,
+                part_etags=parted.etag in in_parts.etags,
+                copy_etags=copied.etag in evidence.etags | in_parts.etags,
+                needs_md5=copied.etag in evidence.etags,
             )
 
-    def _written(self, write: Callable[[bool], Word]) -> tuple[bool, Word]:
+    def _written(self, write: Callable[[Digests | None], Word]) -> tuple[bool, Word]:
         """Write with a checksum, and without one where the store doesn't take it."""
         try:
-            return True, write(True)
+            return True, write(Digests.of(_CONTENT))
         except S3Error as ex:
             if not _is_refusal(ex):
                 raise
-            return False, write(False)
+            return False, write(None)
 
-    def _put(self, name: str, *, checksummed: bool) -> Word:
-        self._bucket.put(name, _CONTENT, Digests.of(_CONTENT) if checksummed else None)
+    def _put(self, name: str, digests: Digests | None) -> Word:
+        self._bucket.put(name, _CONTENT, digests)
         return self._found(name)
 
-    def _put_in_parts(self, name: str, *, checksummed: bool) -> Word:
-        bucket = self._bucket
+    def _put_in_parts(self, name: str, digests: Digests | None) -> Word:
+        bucket, checksummed = self._bucket, digests is not None
         upload_id = bucket.begin(name, checksummed=checksummed, locked=False)
         try:
-            part = bucket.send(name, upload_id, 1, _CONTENT, checksummed=checksummed)
+            checksum = digests.checksum if digests else None
+            receipt = bucket.send(name, upload_id, 1, _CONTENT, checksum)
+            part = SentPart(1, receipt.etag, digests.sha256 if digests else b"")
             bucket.finish(name, upload_id, [part], checksummed=checksummed)
         except S3Error:
             with suppress(S3Error):
@@ -179,17 +191,18 @@ class Probe:
             raise
         return self._found(name)
 
-    def _refuses(
-        self,
-        name: str,
-        is_expected: Callable[[S3Error], bool],
-        digests: Digests | None = None,
-        *,
-        only_new: bool = False,
-    ) -> bool:
+    def _send_part(self, name: str, digests: Digests) -> None:
+        upload_id = self._bucket.begin(name, checksummed=True, locked=False)
+        try:
+            self._bucket.send(name, upload_id, 1, _CONTENT, digests.checksum)
+        finally:
+            with suppress(S3Error):
+                self._bucket.abort(name, upload_id)
+
+    def _refuses(self, is_expected: Callable[[S3Error], bool], write: Callable[[], object]) -> bool:
         """Tell whether the store refuses a write as it should."""
         try:
-            self._bucket.put(name, _CONTENT, digests, only_new=only_new)
+            write()
         except S3Error as ex:
             if is_expected(ex):
                 return True

@@ -21,6 +21,9 @@ MIB = 1024 * 1024
 MIN_PART_SIZE = 5 * MIB
 _MAX_PART_SIZE = 64 * MIB
 
+PARTS_IN_FLIGHT = 3
+"""How many parts of an upload are on their way at a time."""
+
 
 def _part_size(text: str) -> int:
     number = int(text)
@@ -80,7 +83,7 @@ class S3Settings(Section, name="s3"):
         "",
         parser=parse_optional_count,
         expected=COUNT,
-        doc="How many connections are kept open; unset is server.threads and four more.",
+        doc="How many connections are kept open; unset is four and three times server.threads.",
     )
     max_retries: int = option(
         "3",
@@ -98,7 +101,7 @@ class S3Settings(Section, name="s3"):
         str(MIN_PART_SIZE),
         parser=_part_size,
         expected="a number of bytes from 5 to 64 MiB",
-        doc="The size of the parts that larger objects are sent in; each upload holds one.",
+        doc="The size of the parts that larger objects are sent in; each upload holds a few.",
     )
     addressing: str = option(
         "auto",

@@ -3,23 +3,34 @@
 What fits in one part is kept in memory and sent when its key is known. What doesn't goes to the
 store in parts as it arrives: to its place where the key is known already, else to a name under
 ``incoming/``, from which the store copies it to its place. Nothing is written on this machine.
+
+Parts are sent by threads of the upload's own while the next bytes come, a few at a time, so that
+memory stays flat. They end with the upload; each part has the time that a call of the backend has.
 """
 
 from __future__ import annotations
 
+import contextvars
+import hashlib
 import secrets
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Self
 
 from minio.error import S3Error
 
 from eventserver_core.backends.storage import KEY_PATTERN, StoredObject
 from eventserver_core.errors import BackendUnavailableError
-from eventserver_storage_s3.bucket import INCOMING, SentPart
-from eventserver_storage_s3.evidence import Digests, Evidence, Hasher
+from eventserver_storage_s3.bucket import INCOMING
+from eventserver_storage_s3.evidence import Digests, Evidence, SentPart
 from eventserver_storage_s3.faults import BACKEND, is_damaged
+from eventserver_storage_s3.settings import PARTS_IN_FLIGHT
+from eventserver_storage_s3.transport import remaining
 from eventserver_storage_s3.writing import Writer
 
 _TRIES = 2
+_ENDING_SECONDS = 5.0
+"""How long parts on their way are waited for once nobody wants them."""
 
 
 class S3Upload:
@@ -35,7 +46,6 @@ class S3Upload:
         self._bucket = writer.bucket
         self._key = key
         self._buffer = bytearray()
-        self._hasher = Hasher()
         self._size = 0
         self._parts: _Parts | None = None
         self._is_open = True
@@ -54,7 +64,6 @@ class S3Upload:
         self._require_open()
         # whatever fails from here on, nobody knows which bytes were taken
         self._is_open = False
-        self._hasher.update(chunk)
         self._size += len(chunk)
         self._buffer += chunk
         if len(self._buffer) > self._writer.part_size:
@@ -68,15 +77,14 @@ class S3Upload:
         if self._key is not None and self._key != key:
             raise ValueError(f"this upload was begun for another key than {key}")
         self._require_open()
-        digests = self._hasher.digests()
+        last = bytes(self._buffer)
         with self._bucket.call(f"{key} cannot be stored"):
             if self._parts is None:
-                return self._writer.store(key, bytes(self._buffer), digests)
-            last = bytes(self._buffer)
-            evidence = self._parts.evidence(Evidence.of(self._size, digests), last)
+                return self._writer.store(key, last, Digests.of(last))
+            evidence = self._parts.complete(key, self._size, last)
             if self._writer.holds(key, evidence):
                 return self._writer.acknowledge(key, self._size)
-            self._parts.finish(last, evidence)
+            self._parts.finish(evidence)
             if self._parts.name == key:
                 return self._writer.acknowledge(key, self._size)
             return self._writer.publish(self._parts.name, key, evidence)
@@ -88,10 +96,11 @@ class S3Upload:
         size = self._writer.part_size
         # the last part stays: it is sent by the commit, which may then be repeated
         while len(self._buffer) > size:
+            self._parts.make_room()
             with memoryview(self._buffer) as view:
                 part = bytes(view[:size])
-            self._parts.send(part)
             del self._buffer[:size]
+            self._parts.send(part)
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -107,58 +116,113 @@ class _Parts:
         self._bucket = writer.bucket
         self._abilities = writer.abilities()
         self._checksummed = self._abilities.part_checksums
+        self._sending: deque[Future[SentPart]] = deque()
+        self._last: Future[SentPart] | None = None
         self._sent: list[SentPart] = []
-        self._last: SentPart | None = None
+        self._is_complete = False
+        self._md5 = hashlib.md5(usedforsecurity=False) if self._abilities.needs_md5 else None
         self._is_temporary = not locked
         self._is_finished = False
         self._bucket.require_for_writing()
         self._upload_id = self._bucket.begin(name, checksummed=self._checksummed, locked=locked)
+        self._threads = ThreadPoolExecutor(PARTS_IN_FLIGHT, "s3-part")
+
+    def make_room(self) -> None:
+        """Wait until few enough parts are on their way for the next one.
+
+        Raises:
+            BackendUnavailableError: one of them couldn't be sent.
+        """
+        self._collect(PARTS_IN_FLIGHT - 1)
 
     def send(self, content: bytes) -> None:
-        """Send the next part."""
-        self._sent.append(self._confirmed(len(self._sent) + 1, content))
+        """Begin to send the next part, once there is room."""
+        self._sending.append(self._begin(content))
+        if self._md5:
+            self._md5.update(content)
 
-    def evidence(self, whole: Evidence, last: bytes) -> Evidence:
-        """Return what proves the object that these parts and a last one make."""
-        return whole.in_parts([*(part.digests for part in self._sent), Digests.of(last)])
+    def complete(self, key: str, size: int, last: bytes) -> Evidence:
+        """Send the last part, and return what proves the object that all make; may be repeated.
 
-    def finish(self, last: bytes, evidence: Evidence) -> None:
-        """Send the last part and make the object; may be repeated.
+        Raises:
+            BackendUnavailableError: not all could be sent.
+        """
+        # sent once: where the answer of a finish was lost, the upload takes no more parts
+        if not self._is_complete:
+            self._last = self._begin(last)
+            self._collect(0)
+            self._sent.append(self._last.result(remaining()))
+            self._is_complete = True
+            if self._md5:
+                self._md5.update(last)
+        # a key is made from the SHA-256 of the bytes, so this is what it must be
+        sha256 = bytes.fromhex(key.rpartition("-")[2])
+        return Evidence.of_parts(
+            size, self._sent, sha256, self._md5.digest() if self._md5 else None
+        )
+
+    def finish(self, evidence: Evidence) -> None:
+        """Make the object; may be repeated.
 
         Raises:
             BackendUnavailableError: the store has something else.
         """
         if not self._is_finished:
-            # sent once: where the answer of a finish was lost, the upload takes no more parts
-            self._last = self._last or self._confirmed(len(self._sent) + 1, last)
-            parts = [*self._sent, self._last]
-            self._bucket.finish(self.name, self._upload_id, parts, checksummed=self._checksummed)
-            by_etag = self._abilities.part_etags
+            checksummed, by_etag = self._checksummed, self._abilities.part_etags
+            self._bucket.finish(self.name, self._upload_id, self._sent, checksummed=checksummed)
             if not self._writer.confirms(self.name, evidence, by_etag=by_etag):
                 raise self._writer.disagreement(self.name)
             self._is_finished = True
 
     def discard(self) -> None:
         """Discard what isn't at its place, if the store allows; its own rules do it otherwise."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        # what arrives after the abort stays; a part that hangs ends by its own deadline
+        sending = [*self._sending, *([self._last] if self._last else [])]
+        wait([future for future in sending if not future.cancelled()], _ENDING_SECONDS)
         if not self._is_finished:
             with self._bucket.tidying(self.name):
                 self._bucket.abort(self.name, self._upload_id)
         if self._is_temporary:
             self._bucket.discard(self.name)
 
+    def _begin(self, content: bytes) -> Future[SentPart]:
+        number = len(self._sent) + len(self._sending) + 1
+        context = contextvars.copy_context()
+        return self._threads.submit(context.run, self._confirmed, number, content)
+
+    def _collect(self, left: int) -> None:
+        """Wait until this many parts are on their way; one that failed fails each time."""
+        while len(self._sending) > left:
+            self._sent.append(self._sending[0].result(remaining()))
+            self._sending.popleft()
+
     def _confirmed(self, number: int, content: bytes) -> SentPart:
-        for _ in range(_TRIES):
-            try:
-                part = self._bucket.send(
-                    self.name, self._upload_id, number, content, checksummed=self._checksummed
-                )
-            except S3Error as ex:
-                if not is_damaged(ex):
-                    raise
-                continue
-            if not self._abilities.part_etags or part.etag == part.digests.etag:
-                return part
+        """Send a part, in a thread of its own, until the store has it."""
+        sha256 = hashlib.sha256(content).digest()
+        with self._bucket.call(f"part {number} of {self.name} cannot be sent"):
+            for _ in range(_TRIES):
+                part = self._tried(number, content, sha256)
+                if part is not None:
+                    return part
         raise self._writer.disagreement(f"part {number} of {self.name}")
+
+    def _tried(self, number: int, content: bytes, sha256: bytes) -> SentPart | None:
+        abilities, part = self._abilities, SentPart(number, "", sha256)
+        checksum = part.checksum if self._checksummed else None
+        try:
+            receipt = self._bucket.send(self.name, self._upload_id, number, content, checksum)
+        except S3Error as ex:
+            if is_damaged(ex):
+                return None
+            raise
+        if abilities.part_checks and receipt.checksum == part.checksum:
+            is_whole = True
+        elif abilities.part_etags:
+            is_whole = receipt.etag == hashlib.md5(content, usedforsecurity=False).hexdigest()
+        else:
+            is_whole = receipt.checksum in ("", part.checksum)
+        return SentPart(number, receipt.etag, sha256) if is_whole else None
 
 
 def require(key: str) -> None:

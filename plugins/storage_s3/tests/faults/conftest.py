@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,9 +87,10 @@ class FaultyProxy:
     half of what came and says that all is well; ``garbage`` answers with a page of HTML;
     ``redirect`` sends elsewhere. Of stores that are not quite S3: ``refuse`` answers 501, ``refuse
     checksums`` answers 400 to what has one, ``say nothing`` leaves checksums and ETags out of the
-    answer, ``echo checksum`` says the one that came and looks at nothing, ``ignore condition``
-    writes what is there already, ``conflict`` answers 409, ``ignore range`` gives the whole object,
-    ``ignore encryption`` says that nothing was encrypted.
+    answer, ``echo checksum`` says the one that came and looks at nothing (``truncate and echo``
+    when half is stored), ``ignore condition`` writes what is there already, ``conflict`` and ``not
+    modified`` answer 409 and 304, ``ignore range`` gives the whole object, ``ignore encryption``
+    says that nothing was encrypted.
     """
 
     def __init__(self, server: SeaweedFS, client: Minio, tls: ssl.SSLContext | None = None) -> None:
@@ -157,12 +158,10 @@ class FaultyProxy:
             case "ignore condition":
                 request.headers.pop("if-none-match", None)
                 return self._write(request, request.body)
-            case "echo checksum":
-                answer = self._write(request, request.body)
-                said = request.headers.get("x-amz-checksum-sha256", "")
-                if answer.status == 200:
-                    answer.headers = {"x-amz-checksum-sha256": said}
-                return answer
+            case "echo checksum" | "truncate and echo":
+                half = len(request.body) // 2 if fault == "truncate and echo" else None
+                answer = self._write(request, request.body[:half])
+                return replace(answer, headers=answer.headers | _checksums(request))
             case "ignore range":
                 return self._whole(request)
             case "drop":
@@ -233,6 +232,10 @@ class FaultyProxy:
 def _error(status: int, code: str) -> Answer:
     body = f"<Error><Code>{code}</Code><Message>as the test has it</Message></Error>"
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
+
+
+def _checksums(request: Request) -> dict[str, str]:
+    return {n: value for n, value in request.headers.items() if n.startswith("x-amz-checksum-")}
 
 
 def _without(prefix: str, headers: dict[str, str]) -> dict[str, str]:

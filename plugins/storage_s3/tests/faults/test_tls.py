@@ -72,6 +72,7 @@ def test_a_store_that_hangs_is_given_up_over_tls_too(
     began = monotonic()
     with storage.upload() as incoming, pytest.raises(BackendUnavailableError, match="not answer"):
         incoming.write(CONTENT)
+        incoming.commit(KEY)
     assert monotonic() - began < 20
 
 
