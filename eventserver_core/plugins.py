@@ -28,6 +28,7 @@ from eventserver_core.backends.auth import (
     IssuesCertificates,
 )
 from eventserver_core.backends.chain import ChainBackend, UsesAccount
+from eventserver_core.backends.promptness import AnswersPromptly
 from eventserver_core.backends.provisioning import ProvisioningBackend, SweepsMachines
 from eventserver_core.backends.ratelimit import DependsOnService, RateLimiter
 from eventserver_core.backends.storage import RetainsObjects, StorageBackend
@@ -45,8 +46,8 @@ PROTOCOLS: Mapping[str, type] = {
 """The roles, and the Protocol that a backend of each must have."""
 
 ABILITIES: Mapping[str, tuple[type, ...]] = {
-    "auth": (IssuesCertificates, ChallengesDevices, ChecksSignedPackages),
-    "ratelimit": (DependsOnService,),
+    "auth": (IssuesCertificates, ChallengesDevices, ChecksSignedPackages, AnswersPromptly),
+    "ratelimit": (DependsOnService, AnswersPromptly),
     "storage": (RetainsObjects,),
     "chain": (UsesAccount,),
     "provisioning": (SweepsMachines,),

@@ -31,6 +31,7 @@ from eventserver_core.backends.chain import (
     AnchorTransaction,
     DeployedContract,
 )
+from eventserver_core.backends.promptness import AnswersPromptly
 from eventserver_core.backends.provisioning import Machine
 from eventserver_core.backends.ratelimit import Dependency, RateDecision
 from eventserver_core.backends.storage import StoredObject
@@ -85,6 +86,11 @@ class GuardedBackend:
         self._backend = backend
         self._time_limit = time_limit
         self._threads = _DaemonThreads(self._label)
+        self._prompt = (
+            frozenset(backend.prompt_methods())
+            if isinstance(backend, AnswersPromptly)
+            else frozenset()
+        )
         # isinstance() with an ability's Protocol asks __getattr__ in Python 3.11, and looks for
         # what is really there from 3.12 on
         for method in dir(backend):
@@ -151,14 +157,12 @@ class GuardedBackend:
 
     def _answer(self, method: str, function: Callable[[], Any], *expected: type) -> Any:
         limit = min(self._time_limit, _CHECK_SECONDS) if method == "check" else self._time_limit
-        future = self._threads.run(function)
+        wait = _here if method in self._prompt else self._threads.outcome
         try:
-            raised = future.exception(limit)
+            answer, raised = wait(function, limit)
         except TimeoutError as ex:
-            future.cancel()
             raise _TimedOutError(self._label, f"{method} did not answer within {limit:g} s") from ex
         if raised is None:
-            answer = future.result()
             self._require(method, answer, *expected)
             return answer
         if isinstance(raised, EventServerError):
@@ -215,6 +219,26 @@ class _GuardedUpload:
         return stored
 
 
+_Outcome = tuple[Any, BaseException | None]
+"""What a call answered, or what it raised."""
+
+
+def _here(function: Callable[[], Any], limit: float) -> _Outcome:
+    """Make a call in this thread, which nobody can give up.
+
+    Raises:
+        TimeoutError: it took longer, against its promise.
+    """
+    began = time.monotonic()
+    try:
+        outcome: _Outcome = contextvars.copy_context().run(function), None
+    except BaseException as ex:  # noqa: BLE001 - it belongs to whoever asked for the outcome
+        outcome = None, ex
+    if time.monotonic() - began > limit:
+        raise TimeoutError
+    return outcome
+
+
 class _DaemonThreads:
     """Threads that are reused, and that a hung call can't keep the process alive with.
 
@@ -229,7 +253,21 @@ class _DaemonThreads:
         self._count = 0
         self._lock = threading.Lock()
 
-    def run(self, function: Callable[[], Any]) -> Future[Any]:
+    def outcome(self, function: Callable[[], Any], limit: float) -> _Outcome:
+        """Make a call in another thread, and wait for it.
+
+        Raises:
+            TimeoutError: it takes longer; if it has not begun yet it never will.
+        """
+        future = self._run(function)
+        try:
+            raised = future.exception(limit)
+        except TimeoutError:
+            future.cancel()
+            raise
+        return (future.result(), None) if raised is None else (None, raised)
+
+    def _run(self, function: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         context = contextvars.copy_context()
         self._jobs.put((future, lambda: context.run(function)))

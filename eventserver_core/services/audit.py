@@ -63,6 +63,7 @@ class AuditTrail:
         handed_in: returns the hash and the id of each event that the server itself handed in.
         require_standing: raises AuthenticationError or PermissionDeniedError for whom was taken
             back.
+        changed: is called when something was done and committed, or was not.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class AuditTrail:
         clock: Callable[[], datetime],
         handed_in: Callable[[], Iterable[tuple[str, str]]],
         require_standing: Callable[[Credentials], None] = lambda _credentials: None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._entries = entries
         self._clock = clock
         self._handed_in = handed_in
         self._require_standing = require_standing
+        self._changed = changed
 
     @contextmanager
     def changing(self, by: Actor | None = None) -> Iterator[None]:
@@ -89,10 +92,13 @@ class AuditTrail:
         Raises:
             AuthenticationError: its certificate was taken back meanwhile.
         """
-        with self._entries.held():
-            if isinstance(by, Credentials):
-                self._require_standing(by)
-            yield
+        try:
+            with self._entries.held():
+                if isinstance(by, Credentials):
+                    self._require_standing(by)
+                yield
+        finally:
+            self._changed()
 
     def record(self, actor: Actor, action: str, target: str, **details: object) -> AuditEntry:
         """Write down what is being done.

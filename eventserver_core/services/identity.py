@@ -1,7 +1,7 @@
 """Who is calling: certificates, their revocation, and proofs of work.
 
 The auth backend checks what can be checked without memory; what must be remembered is in the
-database, and asked there every time, so that every instance knows it at once.
+database, where every instance finds it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,14 @@ from eventserver_core.backends.auth import (
 )
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.domain.audit import SERVER_SUBJECT
-from eventserver_core.domain.relay import RelayState
 from eventserver_core.errors import (
     ChallengeUsedError,
     ConfigurationError,
     InvalidInputError,
     NotFoundError,
-    RelayDecommissionedError,
-    RelayNotActiveError,
-    RelaySuspendedError,
-    RevokedCertificateError,
 )
 from eventserver_core.log import get_logger
+from eventserver_core.services.standing import Standings
 
 _CERTIFICATE_ID = re.compile(r"[A-Za-z0-9_:-]{1,128}\Z")
 
@@ -52,6 +48,7 @@ class Identities:
         certificates: what is remembered of certificates.
         device_lifetime: how long a device's certificate holds.
         clock: tells the time.
+        standings: knows whose certificates still count.
     """
 
     def __init__(
@@ -60,9 +57,11 @@ class Identities:
         certificates: CertificateRepository,
         device_lifetime: timedelta,
         clock: Callable[[], datetime],
+        standings: Standings,
     ) -> None:
         self._auth = auth
         self._certificates = certificates
+        self._standings = standings
         self._device_lifetime = device_lifetime
         self._clock = clock
 
@@ -74,7 +73,7 @@ class Identities:
             PermissionDeniedError: it names a relay that is not active.
         """
         credentials = self._auth.authenticate(token)
-        require_standing(self._certificates, credentials)
+        self._standings.require_recent(credentials)
         return credentials
 
     def require_standing(self, credentials: Credentials) -> None:
@@ -84,7 +83,7 @@ class Identities:
             AuthenticationError: the certificate was taken back meanwhile.
             PermissionDeniedError: it names a relay that is not active any longer.
         """
-        require_standing(self._certificates, credentials)
+        self._standings.require(credentials)
 
     def check_signed_package(self, jws: str, bearer: Credentials) -> SignedPackage:
         """Check a signed package, and that its device's certificate was not revoked.
@@ -93,7 +92,7 @@ class Identities:
             AuthenticationError: the package or the device's certificate doesn't hold.
         """
         signed = self._ability(ChecksSignedPackages).check_signed_package(jws, bearer)  # type: ignore[type-abstract]
-        require_standing(self._certificates, signed.device)
+        self._standings.require_recent(signed.device)
         return signed
 
     def issue(
@@ -127,6 +126,7 @@ class Identities:
         """
         require_certificate_id(certificate_id)
         first = self._certificates.revoke(certificate_id, reason, self._clock())
+        self._standings.forget()
         if first:
             _log.info("certificate_revoked", certificate_id=certificate_id)
         return first
@@ -184,21 +184,3 @@ def require_issuer(auth: AuthBackend) -> None:
     """
     if not isinstance(auth, IssuesCertificates):
         raise ConfigurationError("plugins.auth: this backend does not issue certificates")
-
-
-def require_standing(certificates: CertificateRepository, credentials: Credentials) -> None:
-    """Make sure that a certificate was not taken back, and that its holder takes part.
-
-    Raises:
-        AuthenticationError: the certificate was revoked, or its holder withdrawn.
-        PermissionDeniedError: it names a relay that is not active.
-    """
-    standing = certificates.standing(credentials)
-    if standing.revoked:
-        raise RevokedCertificateError("this certificate was revoked")
-    if standing.relay_state is RelayState.SUSPENDED:
-        raise RelaySuspendedError("this relay is suspended; an admin can approve it again")
-    if standing.relay_state is RelayState.DECOMMISSIONED:
-        raise RelayDecommissionedError("this relay was decommissioned, for good")
-    if standing.relay_state not in (None, RelayState.ACTIVE):
-        raise RelayNotActiveError(f"this relay is {standing.relay_state}")

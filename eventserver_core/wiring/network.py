@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from eventserver_core.backends.provisioning import ProvisioningBackend
@@ -26,15 +26,13 @@ from eventserver_core.sections import CaSettings, RelaySettings, SecuritySetting
 from eventserver_core.services.admins import Admins
 from eventserver_core.services.audit import AuditTrail
 from eventserver_core.services.enrollment import EnrollmentLimits, Enrollments, Invitations
-from eventserver_core.services.identity import (
-    Identities,
-    require_standing,
-)
+from eventserver_core.services.identity import Identities
 from eventserver_core.services.labels import CheckLabels, Labels
 from eventserver_core.services.provisioning import FollowLimits, FollowRelays
 from eventserver_core.services.relay_health import CheckRelayHealth
 from eventserver_core.services.relays import RelayLimits, Relays
 from eventserver_core.services.revocation import PublishAuthority, RevokeCertificates
+from eventserver_core.services.standing import Standings
 from eventserver_core.settings import Settings
 from eventserver_core.wiring.authority import load_authority, read_root
 
@@ -46,6 +44,7 @@ class Network:
         settings: the settings.
         database: where the rows are.
         events: the events' rows.
+        standings: knows whose certificates still count.
         identities: returns what authenticates and issues certificates; a worker has no key for it.
         provisioning: returns the backend that launches machines.
     """
@@ -55,6 +54,7 @@ class Network:
         settings: Settings,
         database: Database,
         events: EventRepository,
+        standings: Standings,
         identities: Callable[[], Identities],
         provisioning: Callable[[], ProvisioningBackend],
     ) -> None:
@@ -70,7 +70,8 @@ class Network:
             self.audit_entries,
             instant.now,
             lambda: events.submitted_by(SERVER_SUBJECT),
-            partial(require_standing, CertificateRepository(database)),
+            standings.require,
+            standings.forget,
         )
 
     @cached_property

@@ -44,6 +44,7 @@ from eventserver_core.services.identity import Identities
 from eventserver_core.services.ingest import IngestEvents, IngestLimits
 from eventserver_core.services.measurements import MeasureAccount
 from eventserver_core.services.relay_worker import RelayWorker
+from eventserver_core.services.standing import Standings
 from eventserver_core.services.verification import Verifications
 from eventserver_core.services.worker import Worker
 from eventserver_core.wiring.configuration import Configuration, open_database, pending_migrations
@@ -76,6 +77,7 @@ class Services:
         self.events = EventRepository(self.database)
         self.batches = BatchRepository(self.database)
         self.certificates = CertificateRepository(self.database)
+        self._standings = Standings(self.certificates)
         self._backends: dict[str, Any] = {}
 
     @cached_property
@@ -106,8 +108,8 @@ class Services:
     @cached_property
     def identities(self) -> Identities:
         """Authenticates callers and issues certificates."""
-        hours = self.settings[SecuritySettings].certificate_validity_hours
-        return Identities(self.auth, self.certificates, timedelta(hours=hours), instant.now)
+        lifetime = timedelta(hours=self.settings[SecuritySettings].certificate_validity_hours)
+        return Identities(self.auth, self.certificates, lifetime, instant.now, self._standings)
 
     @cached_property
     def network(self) -> Network:
@@ -116,6 +118,7 @@ class Services:
             self.settings,
             self.database,
             self.events,
+            self._standings,
             lambda: self.identities,
             lambda: self.provisioning,
         )

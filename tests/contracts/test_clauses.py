@@ -11,8 +11,8 @@ from eventserver_core.plugins import ABILITIES, PROTOCOLS
 from eventserver_core.testing.contracts.suites import SUITES, Suite, clauses_of
 
 PROMISES = [(protocol, suite) for suite in SUITES for protocol in suite.protocols]
-WITHOUT_A_SUITE = {"DependsOnService", "RetainsObjects", "UsesAccount"}
-"""Abilities that promise nothing that a test could not only ask of a real service."""
+WITHOUT_A_SUITE = {"AnswersPromptly", "DependsOnService", "RetainsObjects", "UsesAccount"}
+"""Abilities that promise nothing that a test could not only ask of a real service, or of time."""
 
 
 def docstrings(kind: type) -> list[str]:

@@ -51,7 +51,12 @@ def test_abilities_are_those_of_the_selected_backends(site: Path) -> None:
     done = listing(site)
     assert (done.returncode, done.stderr) == (0, "")
     assert by_role(done, selected=True) == {
-        "auth=cert": ["IssuesCertificates", "ChallengesDevices", "ChecksSignedPackages"],
+        "auth=cert": [
+            "IssuesCertificates",
+            "ChallengesDevices",
+            "ChecksSignedPackages",
+            "AnswersPromptly",
+        ],
         "ratelimit=memory": [],
         "storage=filesystem": [],
         "chain=ledger": [],

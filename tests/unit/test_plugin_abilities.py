@@ -69,6 +69,7 @@ def test_abilities_of_the_builtins_and_of_our_plugins_can_be_told() -> None:
         "IssuesCertificates",
         "ChallengesDevices",
         "ChecksSignedPackages",
+        "AnswersPromptly",
     ]
     assert abilities("storage", "filesystem") == []
 

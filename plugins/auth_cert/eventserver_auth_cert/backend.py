@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -78,6 +78,19 @@ class CertificateAuth:
     def authenticate(self, token: str) -> Credentials:
         """Return whom a certificate names; see ``AuthBackend``."""
         return self._certificates.authenticate(token, self._clock())
+
+    def prompt_methods(self) -> Collection[str]:
+        """Return every method: keys are in memory, and the rest is arithmetic."""
+        return (
+            "authenticate",
+            "check",
+            "issue",
+            "public_keys",
+            "make_challenge",
+            "check_solution",
+            "identify_device",
+            "check_signed_package",
+        )
 
     def check(self) -> None:
         """Sign a token and open it again; see ``AuthBackend``."""

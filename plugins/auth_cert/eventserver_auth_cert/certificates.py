@@ -6,6 +6,7 @@ import math
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from eventserver_auth_cert.claims import LAST_SECOND, moment, require, text
@@ -20,6 +21,8 @@ LEEWAY: Final = timedelta(seconds=5)
 """How far the clocks of two instances may differ, for a certificate that was made just now."""
 
 _MAX_SUBJECT: Final = 255
+_REMEMBERED: Final = 4096
+"""How many certificates are not read anew each time; only what holds is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Certificates:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
+        self._remembered = lru_cache(_REMEMBERED)(self._read)
 
     def issue(
         self, subject: str, role: Role, lifetime: timedelta, public_key: object, now: datetime
@@ -110,6 +114,9 @@ class Certificates:
         Raises:
             TokenError: it is none of ours.
         """
+        return self._remembered(token)
+
+    def _read(self, token: str) -> Certificate:
         claims = self._keys.open(token)
         require(claims, iss=self._issuer, aud=self._audience)
         role = text(claims, "role")

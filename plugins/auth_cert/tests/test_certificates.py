@@ -251,3 +251,28 @@ def test_a_lifetime_beyond_the_calendar_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError):
         auth.issue("relay-1", Role.RELAY, lifetime)
+
+
+class TestRemembering:
+    """A certificate's signature is checked once; whether it holds now, each time."""
+
+    def test_one_that_was_read_before_still_ends(self, auth: CertificateAuth, clock: Any) -> None:
+        token = auth.issue("relay-1", Role.RELAY, HOUR).token
+        assert auth.authenticate(token) == auth.authenticate(token)
+        clock.advance(hours=1)
+        with pytest.raises(AuthenticationError) as caught:
+            auth.authenticate(token)
+        assert caught.value.code == "certificate_expired"
+
+    def test_what_is_refused_is_not_remembered_and_what_is_has_its_limit(
+        self, auth: CertificateAuth
+    ) -> None:
+        remembered = auth._certificates._remembered
+        token = auth.issue("relay-1", Role.RELAY, HOUR).token
+        for tail in ("x", "y", ".z"):
+            with pytest.raises(AuthenticationError):
+                auth.authenticate(token + tail)
+        assert remembered.cache_info().currsize == 0
+        auth.authenticate(token)
+        assert remembered.cache_info().currsize == 1
+        assert remembered.cache_info().maxsize == 4096

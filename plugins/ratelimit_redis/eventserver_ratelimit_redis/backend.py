@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
 import structlog
@@ -102,6 +103,10 @@ class RedisRateLimiter:
             self._count(_CHECK, counter_key("", _CHECK), 1)
         except NotCountedError as ex:
             raise BackendUnavailableError(BACKEND, str(ex)) from ex
+
+    def prompt_methods(self) -> Collection[str]:
+        """Return those that wait for Redis within their own time-out, or for nothing."""
+        return ("hit", "dependency")
 
     def dependency(self) -> Dependency:
         """Return that Redis is needed where nothing is let through without it."""

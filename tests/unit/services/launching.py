@@ -38,6 +38,7 @@ from eventserver_core.services.identity import Identities
 from eventserver_core.services.provisioning import FollowLimits, FollowRelays
 from eventserver_core.services.relay_health import HealthReport
 from eventserver_core.services.relays import RelayLimits, Relays
+from eventserver_core.services.standing import Standings
 from eventserver_core.testing.clock import ManualClock
 from tests.db.network_rows import credentials
 from tests.unit.pki.samples import PASSPHRASE, request
@@ -171,7 +172,8 @@ class Network:
             forwarded_max_age=minutes,
             clock=clock.now,
         )
-        identities = Identities(auth, CertificateRepository(database), minutes, clock.now)
+        certificates = CertificateRepository(database)
+        identities = Identities(auth, certificates, minutes, clock.now, Standings(certificates))
         self._enrollments = Enrollments(
             self.relays,
             tokens,
