@@ -26,7 +26,9 @@ def scrub(text: str) -> str:
     """Hide what looks like a token or a password, in time that grows with the text only."""
     if _JWT_START in text:
         text = _RUN.sub(_hide_token, text)
-    return _SECRETS.sub(_HIDDEN, text)
+    if "://" in text or "bearer " in text.lower():
+        text = _SECRETS.sub(_HIDDEN, text)
+    return text
 
 
 def _hide_token(run: re.Match[str]) -> str:
@@ -60,6 +62,10 @@ def configure(level: str, format_: str) -> None:
         level: the least severe level that is logged.
         format_: ``pretty`` for people, ``json`` for one JSON object a line.
     """
+    # no line says which thread, process or line of code it is from, so none is looked up:
+    # https://docs.python.org/3.11/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

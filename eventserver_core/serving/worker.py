@@ -12,7 +12,6 @@ poller, as idle kept-alive connections do, and holds nobody up.
 from __future__ import annotations
 
 import contextvars
-import errno
 import json
 import re
 import selectors
@@ -20,8 +19,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -29,7 +27,8 @@ from typing import Any, ClassVar
 from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_RECEIVED_BYTES, HTTP_REQUESTS
+from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_REQUESTS
+from eventserver_core.serving.deadline_socket import DeadlineSocket
 
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
@@ -47,80 +46,7 @@ MAX_HEAD_SIZE = 64 * 1024
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _READ_SIZE = 16 * 1024
-_MAX_RECEIVED = 128 * 1024
-"""The most bytes that are received at once: gunicorn copies what is left over with each read."""
 _MAX_DRAIN = 1024 * 1024
-
-
-class DeadlineSocket(socket.socket):
-    """A connection whose reads and writes give up.
-
-    Args:
-        accepted: the connection; it is taken over.
-        pause: seconds that one read or write may wait.
-    """
-
-    def __init__(self, accepted: socket.socket, pause: float) -> None:
-        super().__init__(fileno=accepted.detach())
-        self._pause = pause
-        self._deadline = float("inf")
-        self._quietly = False
-
-    def expect_headers(self) -> None:
-        """Begin a request: all of its headers come within one pause's time."""
-        self._deadline = time.monotonic() + self._pause
-        self._quietly = True
-
-    def expect_body(self, seconds: float) -> None:
-        """Go on to its body, which comes within that many seconds."""
-        self._deadline = time.monotonic() + seconds
-        self._quietly = False
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        received = self._recv(size, flags)
-        HTTP_RECEIVED_BYTES.inc(len(received))
-        return received
-
-    def _recv(self, size: int, flags: int) -> bytes:
-        if self.gettimeout() is not None:
-            return super().recv(size, flags)  # gunicorn has set a limit of its own
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise self._too_late()
-        try:
-            self.settimeout(min(self._pause, remaining))
-            return super().recv(min(size, _MAX_RECEIVED), flags)
-        except TimeoutError as ex:
-            raise self._too_late() from ex
-        finally:
-            self.settimeout(None)
-
-    def _too_late(self) -> OSError:
-        if self._quietly:
-            # gunicorn closes a connection that was reset without a word in the log
-            return ConnectionResetError(errno.ECONNRESET, "the headers took too long to arrive")
-        return TimeoutError("the request took too long to arrive")
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        with self._pausing():
-            return super().send(data, flags)
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        with self._pausing():
-            super().sendall(data, flags)
-
-    @contextmanager
-    def _pausing(self) -> Iterator[None]:
-        if self.gettimeout() is not None:
-            yield
-            return
-        try:
-            self.settimeout(self._pause)
-            yield
-        except TimeoutError as ex:
-            raise ConnectionResetError(errno.ECONNRESET, "the caller stopped reading") from ex
-        finally:
-            self.settimeout(None)
 
 
 class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
@@ -155,7 +81,7 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
         """Go on with a connection that was idle."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        self._await_head(conn)
+        self._await_head(conn, _received(conn))
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Hang up, or wait for the next request."""
@@ -167,30 +93,30 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
         else:
             super().finish_request(conn, fs)
 
-    def _await_head(self, conn: Any, begun: bytes = b"") -> None:
-        head = bytearray()  # one for both: what came early is the beginning of what comes later
-        self._poll(conn, partial(self._read_head, conn, head))
-        if begun:
-            self._take_head(conn, head, begun)
+    def _await_head(self, conn: Any, begun: bytes | None = None) -> None:
+        """Go on once a request's head is there; what came early may be all of it."""
+        head = bytearray()
+        if _is_settled(head, begun):
+            self._go_on(conn, head)
+        else:
+            self._poll(conn, partial(self._read_head, conn, head))
 
     def _read_head(self, conn: Any, head: bytearray, _client: Any) -> None:
-        chunk = _received(conn)
-        if chunk:
-            self._take_head(conn, head, chunk)
-        elif chunk is not None:
+        received = _received(conn)
+        if _is_settled(head, received):
             self._leave_poller(conn)
-            self._close(conn)
+            self._go_on(conn, head if received else bytearray())
 
-    def _take_head(self, conn: Any, head: bytearray, chunk: bytes) -> None:
-        head += chunk
-        if _HEAD_END.search(head, max(0, len(head) - len(chunk) - 2)):
-            self._leave_poller(conn)
+    def _go_on(self, conn: Any, head: bytearray) -> None:
+        """Serve whoever sent a whole head, and hang up on whoever sent too much, or no more."""
+        if not head:
+            self._close(conn)
+        elif _HEAD_END.search(head):
             conn.init()
             conn.parser.unreader.unread(bytes(head))
             conn.data_ready = True
             super().enqueue_req(conn)
-        elif len(head) > MAX_HEAD_SIZE:
-            self._leave_poller(conn)
+        else:
             error = errors.LimitRequestHeaders("the headers are too large")
             self.handle_error(None, conn.sock, conn.client, error)
             self._hang_up(conn)
@@ -231,6 +157,12 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        # gunicorn asks for what is left of a body, though it knows that nothing is
+        if keepalive and getattr(conn.parser.mesg.body.reader, "length", None) == 0:
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
@@ -281,6 +213,15 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
             client.sendall(head.encode() + content)
         except OSError:
             self.log.debug("The caller was gone before its error was sent")
+
+
+def _is_settled(head: bytearray, received: bytes | None) -> bool:
+    """Add to a head what has come in; tell whether it ends, or won't, or is far too long."""
+    if received is None:
+        return False
+    head += received
+    begin = max(0, len(head) - len(received) - 2)
+    return not received or _HEAD_END.search(head, begin) is not None or len(head) > MAX_HEAD_SIZE
 
 
 def _received(conn: Any) -> bytes | None:

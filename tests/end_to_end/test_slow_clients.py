@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eventserver_core.serving.worker import DeadlineSocket
+from eventserver_core.serving.deadline_socket import DeadlineSocket
 from eventserver_core.testing.factories import make_package
 from eventserver_core.testing.server import EventServerProcess
 from tests.end_to_end.conftest import Start
