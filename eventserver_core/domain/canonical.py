@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -40,6 +41,16 @@ _NOT_A_CHARACTER = re.compile(
     + "".join(f"{chr(p + 0xFFFE)}{chr(p + 0xFFFF)}" for p in range(0x10000, 0x110000, 0x10000))
     + "]"
 )
+
+
+_MARKS_OF_ODD_TEXT = (b"\\u", b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
+"""An escape by number may stand for anything; in UTF-8 every noncharacter has one of the rest."""
+_SURELY_EXACT_DIGITS = 15
+_WRITTEN_ALIKE = frozenset({str, bool, type(None)})
+
+
+class _OddError(ValueError):
+    """Something was read that only the long way can tell of."""
 
 
 class _Refused:
@@ -76,6 +87,10 @@ def parse_ijson(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         text = content.decode("utf-8")
     except UnicodeDecodeError as ex:
         raise _invalid(Fault("", f"not UTF-8 at byte {ex.start}")) from ex
+    if _may_be_plain(content, max_depth):
+        with suppress(ValueError):
+            return _PLAIN_DECODER.decode(text)
+    # whatever is odd is read again, to say what it is and where
     try:
         value = json.loads(
             text,
@@ -102,6 +117,9 @@ def count_values(content: bytes) -> int:
 
 def canonicalize(value: Any) -> bytes:
     """Write a value in the JSON Canonicalization Scheme (RFC 8785)."""
+    if _is_plain(value):
+        with suppress(UnicodeEncodeError):  # a lone surrogate
+            return _PLAIN_ENCODER.encode(value).encode("utf-8")
     return rfc8785.dumps(value)
 
 
@@ -158,6 +176,72 @@ def _float(text: str) -> Any:
         if not lost and (len(digits) <= _SIGNIFICANT_DIGITS or Decimal(text) == Decimal(number)):
             return number
     return _Refused("a double cannot hold this number; send it as a string")
+
+
+def _may_be_plain(content: bytes, max_depth: int) -> bool:
+    """Tell whether no text in it is at fault, and it can't nest too deep; the rest may be odd."""
+    return content.count(b"[") + content.count(b"{") <= max_depth and not any(
+        mark in content for mark in _MARKS_OF_ODD_TEXT
+    )
+
+
+def _plain_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _OddError
+    return members
+
+
+def _plain_number(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        value = read(text)
+        if type(value) is _Refused:
+            raise _OddError
+        return value
+
+    return number
+
+
+def _plain_integer(text: str) -> Any:
+    return int(text) if len(text) <= _SURELY_EXACT_DIGITS else _big_integer(text)
+
+
+def _no_constant(_name: str) -> Any:
+    raise _OddError
+
+
+_big_integer = _plain_number(_integer)
+_PLAIN_DECODER = json.JSONDecoder(
+    object_pairs_hook=_plain_object,
+    parse_int=_plain_integer,
+    parse_float=_plain_number(_float),
+    parse_constant=_no_constant,
+)
+_PLAIN_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+
+
+def _is_plain(root: Any) -> bool:
+    """Tell whether the standard library writes a value as RFC 8785 has it.
+
+    It does but for numbers that are no small integers, and for the order of names beyond ASCII.
+    """
+    waiting = [root]
+    for value in waiting:  # it grows as it goes
+        kind = type(value)
+        if kind is dict:
+            if not all(type(name) is str and name.isascii() for name in value):
+                return False
+            waiting.extend(value.values())
+        elif kind is list:
+            waiting.extend(value)
+        elif kind is int:
+            if not -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
+                return False
+        elif kind not in _WRITTEN_ALIKE:
+            return False
+    return True
 
 
 def _faults(root: Any, max_depth: int) -> Iterator[Fault]:
