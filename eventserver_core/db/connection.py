@@ -56,13 +56,20 @@ class Database:
         default_path: the SQLite file of the embedded set-up.
         max_connections: the most connections of this process.
         timeout: seconds to wait for a connection or a lock.
+        prepared: whether PostgreSQL prepares statements that come again.
 
     Raises:
         ConfigurationError: the address is none that can be used.
     """
 
     def __init__(
-        self, url: str, default_path: Path, *, max_connections: int = 10, timeout: float = 30
+        self,
+        url: str,
+        default_path: Path,
+        *,
+        max_connections: int = 10,
+        timeout: float = 30,
+        prepared: bool = False,
     ) -> None:
         self._timeout = timeout
         url = url or f"sqlite:///{default_path}"
@@ -70,7 +77,7 @@ class Database:
         if scheme == "sqlite":
             self.peewee: Any = _sqlite(url, timeout)
         elif scheme in ("postgres", "postgresql"):
-            self.peewee = _postgresql(url, max_connections, timeout)
+            self.peewee = _postgresql(url, max_connections, timeout, prepared)
         else:
             raise ConfigurationError(_EXPECTED)
 
@@ -176,7 +183,7 @@ def _sqlite(url: str, timeout: float) -> Any:
     return database
 
 
-def _postgresql(url: str, max_connections: int, timeout: float) -> Any:
+def _postgresql(url: str, max_connections: int, timeout: float, prepared: bool) -> Any:
     try:
         from eventserver_core.db.postgresql import PooledPostgreSQL
     except ImportError as ex:
@@ -185,7 +192,7 @@ def _postgresql(url: str, max_connections: int, timeout: float) -> Any:
             "pip install 'eventserver-core[postgresql]'"
         ) from ex
     try:
-        return PooledPostgreSQL(url, max_connections, timeout)
+        return PooledPostgreSQL(url, max_connections, timeout, prepared=prepared)
     except ValueError as ex:
         raise ConfigurationError(f"{_EXPECTED}; {ex}") from None
 

@@ -1,7 +1,8 @@
 """PostgreSQL by psycopg 3: a pool of connections for each process.
 
-Prepared statements are off: a pooler that lends a server's connection for one transaction at
-a time (pgbouncer) need not know them, and a migration may change what they return.
+Prepared statements are off unless they are asked for: a pooler that lends a server's connection
+for one transaction at a time (pgbouncer) need not know them. Where a migration changes what one
+returns, or somebody else has dropped it, the connection it was prepared on is closed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _GRACE_SECONDS = 5.0
 _LOCK_PAUSE_SECONDS = 0.2
 _LOCK_SECONDS = 600.0
 _TELL_SECONDS = 5.0
+_PREPARED_AFTER = 5
+"""How often a statement is run on a connection before it is prepared there, with the next time."""
+_STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+"""What PostgreSQL says of a prepared statement that isn't what it was, or isn't there."""
 _log = get_logger()
 
 
@@ -52,7 +57,14 @@ class Connection(psycopg.Connection[Any]):
         """Wait for an answer, as psycopg does; the connection is closed if none comes."""
         if self.patience is not None:
             gen = self._within(gen, self.patience)
-        return super().wait(gen, *args, **kwargs)
+        try:
+            return super().wait(gen, *args, **kwargs)
+        except _STALE as ex:
+            if self.prepare_threshold is None:
+                raise
+            self.close()
+            detail = "a prepared statement is of another schema; the next try prepares it anew"
+            raise psycopg.OperationalError(detail) from ex
 
     def _within(self, gen: Generator[Any, Any, _T], seconds: float) -> Generator[Any, Any, _T]:
         # psycopg resumes this ten times a second with nothing, for as long as nothing comes
@@ -103,10 +115,14 @@ class Pool:
         size: the most connections.
         timeout: seconds to wait for one that is free.
         patience: seconds to wait for any answer of the server.
+        prepared: whether statements that come again are prepared.
     """
 
-    def __init__(self, conninfo: str, size: int, timeout: float, patience: float) -> None:
+    def __init__(
+        self, conninfo: str, size: int, timeout: float, patience: float, *, prepared: bool = False
+    ) -> None:
         self._conninfo = conninfo
+        self._prepare_threshold = _PREPARED_AFTER if prepared else None
         self._size = size
         self._timeout = timeout
         self.patience = patience
@@ -176,7 +192,9 @@ class Pool:
         return None
 
     def _new_one(self) -> Connection:
-        connection = Connection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        connection = Connection.connect(
+            self._conninfo, autocommit=True, prepare_threshold=self._prepare_threshold
+        )
         connection.patience = self.patience
         return connection
 
@@ -200,17 +218,21 @@ class PooledPostgreSQL(PostgresqlDatabase):
         url: as libpq reads it.
         max_connections: the most connections of this process.
         timeout: seconds to wait for a connection or a lock.
+        prepared: whether statements that come again are prepared.
 
     Raises:
         ValueError: the address can't be used; the message has nothing of what it says.
     """
 
-    def __init__(self, url: str, max_connections: int, timeout: float) -> None:
+    def __init__(
+        self, url: str, max_connections: int, timeout: float, *, prepared: bool = False
+    ) -> None:
         # longer than the wait for a lock, so that a lock is what the message is about
         statement = max(timeout + 10, _LEAST_STATEMENT_SECONDS)
         name, conninfo = read_url(url, timeout, statement)
         super().__init__(name, prefer_psycopg3=True)
-        self.pool = Pool(conninfo, max_connections, timeout, statement + _GRACE_SECONDS)
+        patience = statement + _GRACE_SECONDS
+        self.pool = Pool(conninfo, max_connections, timeout, patience, prepared=prepared)
         # What peewee's lock would guard is each thread's own here; held while a connection is
         # made, it would let one thread that waits for a dead host hold up all the others.
         self._lock = nullcontext()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from eventserver_core.settings import (
+    BOOLEAN,
     COUNT,
     SECONDS,
     Section,
     option,
+    parse_bool,
     parse_count,
     parse_seconds,
 )
@@ -30,6 +32,13 @@ class DatabaseSettings(Section, name="database"):
         parser=parse_seconds,
         expected=SECONDS,
         doc="How long to wait for a connection or a lock.",
+    )
+    prepared_statements: bool = option(
+        "false",
+        parser=parse_bool,
+        expected=BOOLEAN,
+        doc="Whether PostgreSQL prepares statements that come again, which saves it most of the "
+        "work; not for a pooler that doesn't know them.",
     )
 
 

@@ -84,6 +84,7 @@ def open_database(settings: Settings) -> Database:
         data_dir.resolve() / _SQLITE_FILE,
         max_connections=section.max_connections,
         timeout=section.connection_timeout,
+        prepared=section.prepared_statements,
     )
 
 

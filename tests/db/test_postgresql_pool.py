@@ -184,3 +184,42 @@ database.close()
 print("apart")
 """
     assert output(start_python(source, url)) == "apart\n"
+
+
+CHANGED = "ALTER TABLE things ALTER COLUMN name TYPE text"
+DROPPED = """
+DO $$ DECLARE found RECORD; BEGIN
+    FOR found IN SELECT name FROM pg_prepared_statements LOOP
+        EXECUTE 'DEALLOCATE ' || quote_ident(found.name);
+    END LOOP;
+END $$
+"""
+
+
+class TestPreparing:
+    def test_nothing_is_prepared_unless_it_is_asked_for(
+        self, open_database: Callable[..., Database]
+    ) -> None:
+        prepared = "SELECT COUNT(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT 7%%'"
+        for wanted, count in ((False, 0), (True, 1)):
+            database = open_database(prepared=wanted, max_connections=1)
+            for _ in range(7):
+                one(database, "SELECT 7")
+            assert one(database, prepared) == count
+
+    @pytest.mark.parametrize("change", [CHANGED, DROPPED], ids=["changed", "dropped"])
+    def test_one_that_is_not_what_it_was_is_prepared_anew_with_the_next_try(
+        self, open_database: Callable[..., Database], change: str
+    ) -> None:
+        database = open_database(prepared=True, max_connections=1)
+        with database.session() as session:
+            session.execute_sql("CREATE TABLE things (name INTEGER)")
+        question = "SELECT COUNT(name), MAX(name) FROM things"
+        for _ in range(7):
+            assert one(database, question) == 0
+        # of what is changed on its own connection psycopg takes notice by itself
+        with (open_database() if change == CHANGED else database).session() as session:
+            session.execute_sql(change)
+        refusal = assert_unavailable(lambda: one(database, question))
+        assert "the next try prepares it anew" in str(refusal)
+        assert one(database, question) == 0
