@@ -30,7 +30,7 @@ class Standing:
 
 
 class CertificateRepository:
-    """Revoked certificates and used challenges; every instance asks here, every time."""
+    """Revoked certificates and used challenges, for every instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

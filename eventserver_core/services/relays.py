@@ -220,7 +220,7 @@ class Relays:
     def set_state(
         self, relay_id: str, state: RelayState, reason: str | None, by: Credentials
     ) -> RelayRecord:
-        """Approve or suspend a relay; every instance sees it with the next request.
+        """Approve or suspend a relay; every instance sees it within 5 seconds.
 
         Raises:
             ConflictError: it can't become that from what it is.
