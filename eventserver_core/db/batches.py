@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from peewee import SQL, Value, fn
@@ -12,7 +13,7 @@ from peewee import SQL, Value, fn
 from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction
 from eventserver_core.db.connection import Database
 from eventserver_core.db.leases import HeldLease, require
-from eventserver_core.db.models import AnchorTransactionRow, Batch, Event, LostAnchor
+from eventserver_core.db.models import AnchorTransactionRow, Batch, Event, LostAnchor, MerkleTile
 from eventserver_core.domain import merkle
 from eventserver_core.domain.proof import Anchor
 
@@ -21,6 +22,8 @@ BATCHED, ANCHORED, CONFIRMED = "batched", "anchored", "confirmed"
 # A constant and no parameter: only so does a database see that the index of open batches will do.
 _OPEN = Batch.state != SQL(f"'{CONFIRMED}'")
 _ANCHOR_COLUMNS = tuple(Anchor.__dataclass_fields__)
+_LEAVES_AT_ONCE = 4096
+_TILES_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class BatchRepository:
             if size == 0:
                 Batch.delete().where(Batch.id == row.id).execute(database)
                 return None
-            root = merkle.root(self._leaves(database, row.id))
+            root = self._write_tiles(database, row.id)
             Batch.update(size=size, root_hex=root.hex()).where(Batch.id == row.id).execute(database)
             return batch_record(Batch.select().where(Batch.id == row.id).get(database))
 
@@ -147,6 +150,14 @@ class BatchRepository:
         """Return the hashes of a batch's events, in the order of its leaves."""
         with self._database.session() as database:
             return list(self._leaves(database, batch_id))
+
+    def tiles(self, batch_id: int, numbers: Sequence[int] | None = None) -> list[bytes]:
+        """Return those tiles of a batch's tree that are kept, of all or of these numbers."""
+        query = MerkleTile.select(MerkleTile.digests).where(MerkleTile.batch_id == batch_id)
+        query = query if numbers is None else query.where(MerkleTile.number.in_(numbers))
+        with self._database.session() as database:
+            rows = query.order_by(MerkleTile.number).tuples().execute(database)
+            return [bytes(digests) for (digests,) in rows]
 
     def numbered_leaves(self, batch_id: int) -> list[tuple[int | None, str]]:
         """Return a batch's leaves, each with the index that its row has, whatever that is."""
@@ -286,12 +297,27 @@ class BatchRepository:
             for query in queries:
                 query.execute(database)
 
+    @classmethod
+    def _write_tiles(cls, database: Any, batch_id: int) -> bytes:
+        """Keep the tiles of a batch's tree; returns its root."""
+        numbered, top = enumerate(merkle.tiles(cls._leaves(database, batch_id))), b""
+        while some := list(islice(numbered, _TILES_AT_ONCE)):
+            MerkleTile.insert_many(
+                [(batch_id, number, digests) for number, digests in some],
+                (MerkleTile.batch_id, MerkleTile.number, MerkleTile.digests),
+            ).execute(database)
+            top = some[-1][1]
+        return merkle.tile_root(top)
+
     @staticmethod
     def _leaves(database: Any, batch_id: int) -> Iterator[bytes]:
-        query = Event.select(Event.digest_hex).where(Event.batch_id == batch_id)
-        rows: Sequence[tuple[str]] = query.order_by(Event.leaf_index).tuples().execute(database)
-        for (digest_hex,) in rows:
-            yield bytes.fromhex(digest_hex)
+        """Read page by page: a driver holds all rows of an answer at once."""
+        query = Event.select(Event.leaf_index, Event.digest_hex).where(Event.batch_id == batch_id)
+        query, after = query.order_by(Event.leaf_index).limit(_LEAVES_AT_ONCE).tuples(), -1
+        while page := list(query.where(Event.leaf_index > after).execute(database)):
+            for _, digest_hex in page:
+                yield bytes.fromhex(digest_hex)
+            after = page[-1][0]
 
 
 def _storable(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 from peewee import JOIN, fn
@@ -36,6 +38,21 @@ class EventRecord(NewEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class EventState:
+    """What of a row can be verified and proven; it never changes once its batch is confirmed."""
+
+    event_id: str
+    digest_hex: str
+    leaf_index: int | None
+    batch: BatchRecord | None
+
+    @property
+    def status(self) -> str:
+        """``stored``, ``batched``, ``anchored`` or ``confirmed``."""
+        return self.batch.state if self.batch else "stored"
+
+
+@dataclass(frozen=True, slots=True)
 class Extent:
     """How many rows there are, and the ids of the first and the last of them."""
 
@@ -44,11 +61,39 @@ class Extent:
     last_id: int
 
 
+_BATCH_FIELDS = tuple(Batch._meta.sorted_fields)
+
+
 class EventRepository:
     """The events that are stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @cached_property
+    def _state_query(self) -> str:
+        """The text of the query that anyone may have asked, any number of times a second.
+
+        Most of what such a query costs, peewee takes to write it; so that is done once.
+        """
+        query = Event.select(Event.event_id, Event.leaf_index, *_BATCH_FIELDS)
+        query = query.join(Batch, JOIN.LEFT_OUTER, on=(Event.batch_id == Batch.id))
+        text: str = query.where(Event.digest_hex == "").bind(self._database.peewee).sql()[0]
+        return text
+
+    def state(self, digest_hex: str) -> EventState | None:
+        """Return how far the event with this hash has come."""
+        with self._database.session() as database:
+            row = database.execute_sql(self._state_query, (digest_hex,)).fetchone()
+        if row is None:
+            return None
+        event_id, leaf_index, *values = row
+        batch = SimpleNamespace(
+            **{f.name: f.python_value(v) for f, v in zip(_BATCH_FIELDS, values, strict=True)}
+        )
+        # a batch that is named may be gone
+        known = batch_record(batch) if batch.id is not None else None
+        return EventState(event_id, digest_hex, leaf_index, known)
 
     def find(self, digest_hex: str) -> EventRecord | None:
         """Return the event with this hash."""

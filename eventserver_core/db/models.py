@@ -10,6 +10,7 @@ from peewee import (
     BigIntegerField,
     BlobField,
     CharField,
+    CompositeKey,
     IntegerField,
     Model,
     TextField,
@@ -77,6 +78,18 @@ class Event(Model):
 
     class Meta:
         table_name = "events"
+
+
+class MerkleTile(Model):
+    """A tile of a batch's tree (``domain.merkle``); batches of earlier releases have none."""
+
+    batch_id = BigIntegerField()
+    number = IntegerField()
+    digests = BlobField()
+
+    class Meta:
+        table_name = "merkle_tiles"
+        primary_key = CompositeKey("batch_id", "number")
 
 
 class AnchorTransactionRow(Model):
@@ -284,6 +297,7 @@ class Label(Model):
 MODELS = (
     Batch,
     Event,
+    MerkleTile,
     AnchorTransactionRow,
     LostAnchor,
     Lease,

@@ -3,16 +3,26 @@
 Leaf: ``SHA-256(0x00 || data)``; node: ``SHA-256(0x01 || left || right)``; a tree of ``n`` leaves
 splits at the largest power of two below ``n``. The prefixes keep a leaf from passing for a node,
 and no leaf is ever doubled.
+
+A large tree is cut into tiles: the digests of up to 256 nodes that lie side by side, at the leaves
+and at every eighth level above (as tlog-tiles have them, https://c2sp.org/tlog-tiles; here the
+last of a level may be the root of a subtree that isn't full). A leaf's path needs one tile of each
+of these levels, however many leaves there are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 ALGORITHM = "RFC9162-SHA256"
 MAX_PATH_LENGTH = 64
 """No tree has more levels: a longer path is refused before it is walked."""
+TILE_WIDTH = 256
+"""So many digests are in a tile, but for the last one of a level."""
+_SIZE = hashlib.sha256().digest_size
 
 
 def leaf_digest(data: bytes) -> bytes:
@@ -56,14 +66,114 @@ def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     level = [leaf_digest(data) for data in leaves]
     path: list[bytes] = []
     while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        pairs = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        # an odd one out rises as it is: it is the right part of an unbalanced split
-        level = pairs + level[len(level) & ~1 :]
-        index >>= 1
+        path += _sibling(index, level)
+        level, index = _above(level), index >> 1
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlace:
+    """Where a leaf, or the subtree that has it, is in a tile.
+
+    Attributes:
+        number: the tile's, in the order of ``tiles``.
+        index: of the digest in the tile.
+        count: how many digests the tile has.
+    """
+
+    number: int
+    index: int
+    count: int
+
+
+def tiles(leaves: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a tree into tiles, those of the leaves first, in memory that hardly grows with it.
+
+    The last one is the top, of which ``tile_root`` is the root of the tree.
+    """
+    level: Iterable[bytes] = map(leaf_digest, leaves)
+    while True:
+        roots: list[bytes] = []
+        for tile in _cut(level):
+            yield b"".join(tile)
+            roots.append(_root_of(tile))
+        if len(roots) <= 1:
+            return
+        level = roots
+
+
+def tile_places(index: int, size: int) -> list[TilePlace]:
+    """Return where a leaf of a tree of that size is, lowest tile first.
+
+    Raises:
+        IndexError: the tree has no such leaf.
+    """
+    if not 0 <= index < size:
+        raise IndexError(f"leaf {index} of a tree with {size}")
+    places: list[TilePlace] = []
+    before = 0  # tiles of the levels below
+    while True:
+        number, inside = divmod(index, TILE_WIDTH)
+        count = min(TILE_WIDTH, size - number * TILE_WIDTH)
+        places.append(TilePlace(before + number, inside, count))
+        if size <= TILE_WIDTH:
+            return places
+        index, size = number, -(-size // TILE_WIDTH)
+        before += size
+
+
+def tile_root(tile: bytes) -> bytes:
+    """Return the root of the subtree over a tile's digests."""
+    return _root_of(_split(tile))
+
+
+def path_from_tiles(index: int, size: int, found: Sequence[bytes]) -> list[bytes]:
+    """Return the inclusion proof from the tiles that ``tile_places`` names, in its order.
+
+    What other tiles make is a path of the right length, or none; whether it leads to the root is
+    for whoever hands it out to check.
+
+    Raises:
+        IndexError: the tree has no such leaf.
+        ValueError: a tile is missing, or has another size.
+    """
+    places = tile_places(index, size)
+    path: list[bytes] = []
+    for place, tile in zip(places, found, strict=True):
+        if len(tile) != place.count * _SIZE:
+            raise ValueError(f"tile {place.number} has {len(tile)} bytes")
+        level, inside = _split(tile), place.index
+        while len(level) > 1:
+            path += _sibling(inside, level)
+            level, inside = _above(level), inside >> 1
+    return path
+
+
+def _cut(level: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(level)
+    while tile := list(islice(rest, TILE_WIDTH)):
+        yield tile
+
+
+def _sibling(index: int, level: Sequence[bytes]) -> Sequence[bytes]:
+    """Return a node's sibling, or nothing for an odd one out."""
+    return level[index ^ 1 : (index ^ 1) + 1]
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    pairs = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+    # an odd one out rises as it is: it is the right part of an unbalanced split
+    return pairs + level[len(level) & ~1 :]
+
+
+def _root_of(level: list[bytes]) -> bytes:
+    while len(level) > 1:
+        level = _above(level)
+    return level[0]
+
+
+def _split(tile: bytes) -> list[bytes]:
+    return [tile[begin : begin + _SIZE] for begin in range(0, len(tile), _SIZE)]
 
 
 def root_from_path(data: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:

@@ -69,12 +69,26 @@ def whole_number(req: falcon.Request, name: str, default: int, low: int, high: i
 
 
 def answer_unless_known(
-    req: falcon.Request, resp: falcon.Response, content: bytes, cache_control: Sequence[str]
+    req: falcon.Request,
+    resp: falcon.Response,
+    content: bytes,
+    cache_control: Sequence[str],
+    same_as: bytes | None = None,
 ) -> None:
-    """Answer with JSON, or with 304 to whoever has it already (RFC 9110, section 13.1.2)."""
-    tag = sha256_hex(content)[:32]
-    resp.etag = tag
+    """Answer with JSON, or with 304 to whoever has it already (RFC 9110, section 13.1.2).
+
+    Args:
+        req: who asks, and for what.
+        resp: the answer.
+        content: JSON.
+        cache_control: how long it may be kept.
+        same_as: what of the content matters, where not every byte does: what has the same of that
+            is as good, and the ``ETag`` is a weak one.
+    """
+    tag = sha256_hex(content if same_as is None else same_as)[:32]
+    resp.etag = tag if same_as is None else f'W/"{tag}"'
     resp.cache_control = cache_control
+    # weak comparison, as a 304 wants it: whether a tag is strong doesn't matter here
     if any(known in ("*", tag) for known in req.if_none_match or ()):
         resp.status = falcon.HTTP_304
         return

@@ -7,7 +7,6 @@ questions are asked at once, and a chain that doesn't answer is left alone for a
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,10 +15,11 @@ from eventserver_core.backends.chain import AnchorReceipt, AnchorTransaction, Ch
 from eventserver_core.db.batches import BatchRecord, BatchRepository
 from eventserver_core.errors import BackendUnavailableError
 from eventserver_core.log import get_logger
+from eventserver_core.services.recent import Recent
 
 _REMEMBERED_FOR = timedelta(seconds=5)
 _FINAL_REMEMBERED_FOR = timedelta(minutes=1)
-_REMEMBERED_BATCHES = 1024
+_REMEMBERED_BATCHES = 4096
 _AT_ONCE = 4
 _log = get_logger()
 
@@ -59,8 +59,7 @@ class ChainAnswers:
         self._batches = batches
         self._clock = clock
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
-        self._lock = threading.Lock()
-        self._remembered: OrderedDict[int, ChainAnswer] = OrderedDict()
+        self._remembered: Recent[int, ChainAnswer] = Recent(_REMEMBERED_BATCHES)
         self._failed_at: dict[str, datetime] = {}
 
     def get(self, batch: BatchRecord) -> ChainAnswer | None:
@@ -82,11 +81,7 @@ class ChainAnswers:
             return None
         finally:
             self._turns.release()
-        with self._lock:
-            self._remembered[batch.id] = answer
-            self._remembered.move_to_end(batch.id)
-            while len(self._remembered) > _REMEMBERED_BATCHES:
-                self._remembered.popitem(last=False)
+        self._remembered.put(batch.id, answer)
         return answer
 
     def _ask(self, batch: BatchRecord) -> AnchorReceipt | None:

@@ -263,6 +263,14 @@ class CheckBatch:
         ):
             detail = "its leaves have another root than the one that was anchored"
             yield Finding(Kind.BATCH_CHANGED, detail, batch=batch.id)
+        elif (kept := self._batches.tiles(batch.id)) and kept != list(
+            merkle.tiles(map(bytes.fromhex, digests))
+        ):
+            detail = (
+                "its leaves are right, its tiles are not (the table merkle_tiles): delete these, "
+                "and its proofs are made of the leaves"
+            )
+            yield Finding(Kind.BATCH_CHANGED, detail, batch=batch.id)
         if batch.anchor is not None:
             if self._chain is not None:
                 yield from self._on_chain(self._chain, batch)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from eventserver_core.db.batches import (
@@ -12,9 +14,10 @@ from eventserver_core.db.batches import (
     BATCHED,
     CONFIRMED,
     AnchorLoss,
+    BatchRecord,
     BatchRepository,
 )
-from eventserver_core.db.events import EventRecord, EventRepository
+from eventserver_core.db.events import EventRecord, EventRepository, EventState
 from eventserver_core.domain import merkle
 from eventserver_core.domain.proof import (
     Anchor,
@@ -27,7 +30,13 @@ from eventserver_core.domain.proof import (
 from eventserver_core.errors import BackendContractError, NotFoundError
 from eventserver_core.log import get_logger
 from eventserver_core.services.chain_answers import ChainAnswers
+from eventserver_core.services.recent import Recent
 
+_REMEMBERED_EVENTS = 4096
+_REMEMBERED_BYTES = 8 * 1024 * 1024
+_REMEMBERED_FOR = timedelta(minutes=5)
+_STATE_SIZE = 1536
+_NOT_FOUND = "no event with this hash is stored here"
 _log = get_logger()
 
 
@@ -54,6 +63,45 @@ class Verification:
         """Whether the anchoring transaction is in a block."""
         return self.anchor is not None
 
+    @property
+    def final(self) -> bool:
+        """Whether this is what the chain said, and will say from now on."""
+        return self.asked_chain and self.status == CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class GivenProof:
+    """What is given out as an event's proof.
+
+    Attributes:
+        content: JSON.
+        pending: whether it stands in a proof's place while the event waits to be anchored.
+        final: whether it is the same for ever.
+    """
+
+    content: bytes
+    pending: bool
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """What is remembered of an event whose batch is confirmed.
+
+    Nothing of it changes: no worker looks at such a batch again, which so keeps its anchor, and
+    what may still be added to the event, a signature, is no part of it. Only people who mend
+    rows that were damaged change more; what they did is seen after ``_REMEMBERED_FOR``.
+    """
+
+    event: EventState
+    looked_up_at: datetime
+    proof: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes; no column is long."""
+        return _STATE_SIZE + len(self.proof or b"")
+
 
 class Verifications:
     """Looks hashes up and makes proofs.
@@ -76,10 +124,13 @@ class Verifications:
         self._batches = batches
         self._chain = chain
         self._clock = clock
+        self._remembered: Recent[str, _Confirmed] = Recent(
+            _REMEMBERED_EVENTS, _REMEMBERED_BYTES, lambda known: known.size
+        )
 
     def verify(self, digest_hex: str) -> Verification:
         """Say whether a hash is on the chain; a hash that nobody sent is ``unknown``."""
-        event = self._events.find(digest_hex)
+        event = self._state(digest_hex)
         if event is None:
             return Verification(digest_hex, "unknown", None, None, None, self._clock(), False)
         batch = event.batch
@@ -113,34 +164,72 @@ class Verifications:
             True,
         )
 
-    def proof(self, event: EventRecord) -> dict[str, Any] | None:
-        """Return an event's proof, checked, or None while it waits to be anchored."""
-        batch = event.batch
-        if batch is None or batch.anchor is None or event.leaf_index is None:
+    def give_proof(self, digest_hex: str) -> GivenProof:
+        """Return an event's proof, checked, as it is given out.
+
+        Raises:
+            NotFoundError: there is no event with this hash.
+            BackendContractError: what the database has does not add up to a proof.
+        """
+        known = self._recall(digest_hex)
+        if known is not None and known.proof is not None:
+            return GivenProof(known.proof, pending=False, final=True)
+        event = known.event if known else self._events.state(digest_hex)
+        if event is None:
+            raise NotFoundError(_NOT_FOUND)
+        document = self.proof(event)
+        if document is None:
+            return GivenProof(_json(_pending(event)), pending=True, final=False)
+        content, final = _json(document), event.status == CONFIRMED
+        if final:
+            looked_up_at = known.looked_up_at if known else self._clock()
+            self._remembered.put(digest_hex, _Confirmed(event, looked_up_at, content))
+        return GivenProof(content, pending=False, final=final)
+
+    def proof(self, event: EventState | EventRecord) -> dict[str, Any] | None:
+        """Return an event's proof, checked, or None while it waits to be anchored.
+
+        Raises:
+            BackendContractError: what the database has does not add up to a proof.
+        """
+        batch, index = event.batch, event.leaf_index
+        if batch is None or batch.anchor is None or index is None:
             return None
+        details = "its leaf lies outside its batch"
+        for path in self._paths(batch, index):
+            document = make_proof(
+                event_id=event.event_id,
+                digest_hex=event.digest_hex,
+                leaf_index=index,
+                tree_size=batch.size,
+                path=path,
+                root=bytes.fromhex(batch.root_hex),
+                anchor=batch.anchor,
+            )
+            steps = check_proof(document)
+            if verdict(steps) is Verdict.VALID:
+                return document
+            details = "; ".join(f"{step.name}: {step.detail}" for step in steps)
+        raise BackendContractError("database", f"a proof does not check: {details}")
+
+    def _paths(self, batch: BatchRecord, index: int) -> Iterator[list[bytes]]:
+        """Return the path from few tiles, and from all leaves for whom that one doesn't do."""
+        if not 0 <= index < batch.size:
+            return
+        numbers = [place.number for place in merkle.tile_places(index, batch.size)]
+        tiles = self._batches.tiles(batch.id, numbers)
+        if tiles:  # earlier releases kept none
+            with suppress(ValueError):
+                yield merkle.path_from_tiles(index, batch.size, tiles)
+            _log.error("merkle_tiles_wrong", batch=batch.id, tiles=numbers)
         leaves = self._batches.leaves(batch.id)
         if len(leaves) != batch.size:
             raise BackendContractError("database", f"batch {batch.id} does not have all its leaves")
-        document = make_proof(
-            event_id=event.event_id,
-            digest_hex=event.digest_hex,
-            leaf_index=event.leaf_index,
-            tree_size=batch.size,
-            path=merkle.inclusion_path(event.leaf_index, leaves),
-            root=bytes.fromhex(batch.root_hex),
-            anchor=batch.anchor,
-        )
-        steps = check_proof(document)
-        if verdict(steps) is not Verdict.VALID:
-            details = "; ".join(f"{step.name}: {step.detail}" for step in steps)
-            raise BackendContractError("database", f"a proof does not check: {details}")
-        return document
+        yield merkle.inclusion_path(index, leaves)
 
     def proof_or_pending(self, event: EventRecord) -> dict[str, Any]:
         """Return an event's proof, or what stands in its place while it waits."""
-        return self.proof(event) or make_pending_proof(
-            event.event_id, event.digest_hex, event.status
-        )
+        return self.proof(event) or _pending(event)
 
     def lost_anchors(self, event: EventRecord) -> list[AnchorLoss]:
         """Return where an event was anchored until the chain took the block back."""
@@ -154,5 +243,28 @@ class Verifications:
         """
         event = self._events.find(digest_hex)
         if event is None:
-            raise NotFoundError("no event with this hash is stored here")
+            raise NotFoundError(_NOT_FOUND)
         return event
+
+    def _state(self, digest_hex: str) -> EventState | None:
+        """Return how far an event has come, by one query at most."""
+        if known := self._recall(digest_hex):
+            return known.event
+        event = self._events.state(digest_hex)
+        if event is not None and event.status == CONFIRMED:
+            self._remembered.put(digest_hex, _Confirmed(event, self._clock()))
+        return event
+
+    def _recall(self, digest_hex: str) -> _Confirmed | None:
+        known = self._remembered.get(digest_hex)
+        if known is None or abs(self._clock() - known.looked_up_at) >= _REMEMBERED_FOR:
+            return None
+        return known
+
+
+def _pending(event: EventState | EventRecord) -> dict[str, Any]:
+    return make_pending_proof(event.event_id, event.digest_hex, event.status)
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()

@@ -172,6 +172,15 @@ def test_a_leaf_that_was_removed_is_told(run: Run, hashes: dict[str, str], kept:
     assert "not all there" in finding["detail"]
 
 
+def test_tiles_that_were_altered_are_told(run: Run, hashes: dict[str, str], kept: Kept) -> None:
+    kept.sql("DELETE FROM merkle_tiles WHERE batch_id = 1")
+    assert findings(run, status=0) == []
+    kept.sql("UPDATE merkle_tiles SET digests = ? WHERE batch_id = 2", [b"x" * 32])
+    (finding,) = findings(run)
+    assert (finding["kind"], finding["batch"]) == ("batch_changed", 2)
+    assert "merkle_tiles" in finding["detail"]
+
+
 def test_a_batch_that_was_removed_is_told(run: Run, hashes: dict[str, str], kept: Kept) -> None:
     kept.sql("DELETE FROM batches WHERE id = 1")
     assert only(findings(run))[:2] == ("row_changed", hashes["plain"])

@@ -96,8 +96,12 @@ def run_events(client: DescribedClient, services: Services, anchor_all: Callable
     for _ in ("before", "after"):
         for answer in (sent[0], sent[2], sent[4]):
             for what in ("", "/verify", "/proof", "/package"):
-                client.simulate_get(f"{answer.headers['location']}{what}", headers=relay)
+                location = answer.headers["location"]
+                client.simulate_get(f"{location}{what}", headers=relay)
         anchor_all()
+    for what in ("/verify", "/proof"):
+        known = {"If-None-Match": "*"}
+        assert client.simulate_get(f"{location}{what}", headers=known).status_code == 304
     client.simulate_get(f"{EVENTS}/{'0' * 64}/verify")
     client.simulate_get(f"{EVENTS}/{'0' * 64}/proof")
 

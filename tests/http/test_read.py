@@ -160,7 +160,9 @@ class TestWhetherItIsOnTheChain:
     def verify(self, client: Client, digest_hex: str) -> dict[str, Any]:
         answer = client.simulate_get(f"{EVENTS}/{digest_hex}/verify")
         assert answer.status_code == 200, answer.text
-        assert answer.headers["cache-control"] == "no-cache"
+        final = (answer.json["status"], answer.json["checkedAgainst"]) == ("confirmed", "chain")
+        kept = "public, max-age=60" if final else "no-cache"
+        assert answer.headers["cache-control"] == kept
         return answer.json  # type: ignore[no-any-return]
 
     def test_a_hash_that_nobody_sent_is_unknown(self, client: Client) -> None:
@@ -247,6 +249,25 @@ class TestWhetherItIsOnTheChain:
         assert found["checkedAgainst"] == "chain"
         assert "anchor_missing" in [line["event"] for line in lines]
 
+    def test_who_has_the_newest_answer_already_gets_none(
+        self, client: Client, relay: Headers, anchor_all: Callable[[], None]
+    ) -> None:
+        path = f"{EVENTS}/{stored(client, relay)}/verify"
+        tags = []
+        for _ in range(2):
+            answer = client.simulate_get(path)
+            tags.append(answer.headers["etag"])
+            assert tags[-1].startswith('W/"')
+            for method in ("GET", "HEAD"):
+                for known in (tags[-1], tags[-1].removeprefix("W/"), f'"other", {tags[-1]}'):
+                    again = client.simulate_request(method, path, headers={"If-None-Match": known})
+                    assert (again.status_code, again.content) == (304, b"")
+                    for name in ("etag", "cache-control"):
+                        assert again.headers[name] == answer.headers[name]
+            anchor_all()
+        assert client.simulate_get(path, headers={"If-None-Match": tags[0]}).status_code == 200
+        assert tags[0] != tags[1]
+
 
 def away(*_args: object) -> Any:
     raise BackendUnavailableError("chain=faulty", "no node answers")
@@ -301,6 +322,35 @@ class TestTheProof:
         stored(client, relay)
         anchor_all()
         assert client.simulate_get(path).content == before.content
+
+    def test_who_has_it_already_gets_none(
+        self, client: Client, relay: Headers, services: Services, anchor_all: Callable[[], None]
+    ) -> None:
+        path = f"{EVENTS}/{stored(client, relay)}/proof"
+        waiting = client.simulate_get(path)
+        assert (waiting.status_code, waiting.headers["cache-control"]) == (202, "no-cache")
+        assert "etag" not in waiting.headers
+        anchor_all()
+        with services.database.transaction() as database:
+            database.execute_sql("UPDATE batches SET state = 'anchored'")
+        first = client.simulate_get(path)
+        assert first.headers["cache-control"] == "no-cache"
+        with services.database.transaction() as database:
+            database.execute_sql("UPDATE batches SET state = 'confirmed'")
+        # the same tag, since it is the same proof: now for ever
+        for method in ("GET", "HEAD"):
+            answer = client.simulate_request(method, path)
+            assert answer.status_code == 200
+            assert answer.headers["etag"] == first.headers["etag"]
+            assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+            known = {"If-None-Match": f'"other", {answer.headers["etag"]}'}
+            again = client.simulate_request(method, path, headers=known)
+            assert (again.status_code, again.content) == (304, b"")
+            for name in ("etag", "cache-control"):
+                assert again.headers[name] == answer.headers[name]
+        assert first.headers["etag"].startswith('"')
+        unknown = client.simulate_get(path, headers={"If-None-Match": '"other"'})
+        assert (unknown.status_code, unknown.content) == (200, first.content)
 
     def test_a_proof_that_does_not_check_is_not_given_out(
         self, client: Client, relay: Headers, services: Services, anchor_all: Callable[[], None]

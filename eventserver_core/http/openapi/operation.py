@@ -75,6 +75,7 @@ class Answer:
 
 
 NOTHING = Answer("Done; it is the same however often it is asked for.", media_type=None)
+ETAG: Mapping[str, Mapping[str, Any]] = {"ETag": {"type": "string"}}
 NOT_MODIFIED = Answer("What you have is the newest.", media_type=None)
 
 

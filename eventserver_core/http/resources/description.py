@@ -14,6 +14,7 @@ from eventserver_core.http.documents import answer_unless_known
 from eventserver_core.http.openapi import page
 from eventserver_core.http.openapi.document import describe
 from eventserver_core.http.openapi.operation import (
+    ETAG,
     IF_NONE_MATCH,
     NOT_MODIFIED,
     Answer,
@@ -33,8 +34,7 @@ _CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 _CACHE_CONTROL = ["public", "max-age=300"]
-_ETAG = {"ETag": {"type": "string"}}
-_DESCRIPTION = Answer("OpenAPI 3.1.", dict[str, object], headers=_ETAG)
+_DESCRIPTION = Answer("OpenAPI 3.1.", dict[str, object], headers=ETAG)
 
 
 class DescriptionResource(Resource):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,14 +11,26 @@ import falcon
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.errors import InvalidInputError
 from eventserver_core.http.access import HOLDERS, PUBLIC, Resource, caller
+from eventserver_core.http.documents import answer_unless_known
 from eventserver_core.http.openapi.answers.events import EventRecord, PendingProof, Proof
 from eventserver_core.http.openapi.answers.events import Verification as AnsweredVerification
-from eventserver_core.http.openapi.operation import Answer, Operation
+from eventserver_core.http.openapi.operation import (
+    ETAG,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    Answer,
+    Operation,
+)
 from eventserver_core.services.evidence import EvidenceArchive, package_name
 from eventserver_core.services.verification import Verification, Verifications
 
 _HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _PENDING_SECONDS = 10
+_ASK_AGAIN = ("no-cache",)
+_FOR_A_MINUTE = ("public", "max-age=60")
+"""What the chain called final is believed for as long as it is remembered here."""
+_FOR_EVER = ("public", "max-age=31536000", "immutable")
+""":class:`GivenProof` says when it is: a confirmed batch keeps its anchor."""
 
 
 class EventResource(Resource):
@@ -53,17 +66,28 @@ class EventVerificationResource(Resource):
             id="verifyEvent",
             summary="Is the hash on the blockchain?",
             tag="events",
-            answers={200: Answer("Also for a hash that nobody sent.", AnsweredVerification)},
+            details="What is final may be kept for a minute. The `ETag` is a weak one: 304 says "
+            "that nothing changed but `verifiedAt`, and `confirmations` where it is final.",
+            answers={
+                200: Answer(
+                    "Also for a hash that nobody sent.", AnsweredVerification, headers=ETAG
+                ),
+                304: NOT_MODIFIED,
+            },
+            parameters=(IF_NONE_MATCH,),
         )
     }
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
         found = self._verifications.verify(_digest(digest_hex))
-        resp.media = _verification(found)
-        resp.cache_control = ["no-cache"]
+        answer = _verification(found)
+        passing = {"verifiedAt"} | ({"confirmations"} if found.final else set())
+        lasting = {name: value for name, value in answer.items() if name not in passing}
+        kept = _FOR_A_MINUTE if found.final else _ASK_AGAIN
+        answer_unless_known(req, resp, _json(answer), kept, same_as=_json(lasting))
 
 
 class EventProofResource(Resource):
@@ -75,30 +99,33 @@ class EventProofResource(Resource):
             id="getProof",
             summary="The proof, or when to ask again",
             tag="events",
+            details="That of a confirmed event never changes and may be kept for ever.",
             answers={
-                200: Answer("The proof, checkable without this server.", Proof),
+                200: Answer("The proof, checkable without this server.", Proof, headers=ETAG),
                 202: Answer(
                     "The event waits to be anchored.",
                     PendingProof,
                     headers={"Retry-After": {"type": "integer"}},
                 ),
+                304: NOT_MODIFIED,
             },
+            parameters=(IF_NONE_MATCH,),
         )
     }
 
     def __init__(self, verifications: Verifications) -> None:
         self._verifications = verifications
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
-        event = self._verifications.event(_digest(digest_hex))
-        resp.cache_control = ["no-cache"]
-        proof = self._verifications.proof(event)
-        if proof is None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, digest_hex: str) -> None:
+        proof = self._verifications.give_proof(_digest(digest_hex))
+        if proof.pending:
             resp.status = falcon.HTTP_202
             resp.set_header("Retry-After", str(_PENDING_SECONDS))
-            resp.media = self._verifications.proof_or_pending(event)
+            resp.cache_control = _ASK_AGAIN
+            resp.data = proof.content
         else:
-            resp.media = proof
+            kept = _FOR_EVER if proof.final else _ASK_AGAIN
+            answer_unless_known(req, resp, proof.content, kept)
 
 
 class EventPackageResource(Resource):
@@ -139,6 +166,10 @@ def _digest(text: str) -> str:
     if not _HASH.match(text):
         raise InvalidInputError("a hash is 64 hex digits")
     return text.lower()
+
+
+def _json(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode()
 
 
 def _verification(found: Verification) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from eventserver_core.http.body import Body
 from eventserver_core.http.documents import answer_unless_known
 from eventserver_core.http.openapi.answers import labels as answers
 from eventserver_core.http.openapi.operation import (
+    ETAG,
     IF_NONE_MATCH,
     JSON,
     NOT_MODIFIED,
@@ -45,7 +46,6 @@ _CATEGORY = {
     "required": True,
     "options": ["Music", {"value": "arts", "name_en": "Visual arts", "name_fr": "Arts visuels"}],
 }
-_ETAG = {"ETag": {"type": "string"}}
 
 
 class LabelsResource(Resource):
@@ -58,7 +58,7 @@ class LabelsResource(Resource):
             summary="List the labels in force",
             tag="labels",
             answers={
-                200: Answer("Sorted by `labelId`.", answers.LabelList, headers=_ETAG),
+                200: Answer("Sorted by `labelId`.", answers.LabelList, headers=ETAG),
                 304: NOT_MODIFIED,
             },
             parameters=(IF_NONE_MATCH,),
@@ -85,7 +85,7 @@ class LabelResource(Resource):
                 200: Answer(
                     "With its versions, or just the one that was asked for.",
                     answers.LabelWithVersions | answers.Label | answers.DeletedLabel,
-                    headers=_ETAG,
+                    headers=ETAG,
                 ),
                 304: NOT_MODIFIED,
             },

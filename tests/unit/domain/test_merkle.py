@@ -85,6 +85,40 @@ def test_every_path_is_the_one_that_is_defined(size: int) -> None:
         assert tuple(merkle.inclusion_path(index, DATA[:size])) == defined_path(index, 0, size)
 
 
+MANY = [i.to_bytes(4, "big") for i in range(2**16 + 300)]
+
+
+def test_the_tiles_of_a_tree_have_its_root_and_its_paths() -> None:
+    for size in (*range(1, 600), 65280, 65281, 65535, 65536, 65537, 65793):
+        leaves = MANY[:size]
+        tiles, root = list(merkle.tiles(iter(leaves))), merkle.root(leaves)
+        assert merkle.tile_root(tiles[-1]) == root
+        assert all(len(tile) <= 256 * 32 for tile in tiles)
+        some = {0, 1, 254, 255, 256, 257, size // 2, size - 257, size - 2, size - 1}
+        for index in some & set(range(size)):
+            places = merkle.tile_places(index, size)
+            assert len(places) == (1 if size <= 256 else 2 if size <= 65536 else 3)
+            path = merkle.path_from_tiles(index, size, [tiles[place.number] for place in places])
+            assert merkle.root_from_path(leaves[index], index, size, path) == root
+            assert size > 300 or path == merkle.inclusion_path(index, leaves)
+
+
+def test_a_tree_has_no_tiles_where_it_has_no_leaves() -> None:
+    assert list(merkle.tiles([])) == []
+    for index, size in ((0, 0), (-1, 5), (5, 5)):
+        with pytest.raises(IndexError):
+            merkle.tile_places(index, size)
+
+
+def test_a_tile_that_is_missing_or_has_another_size_gives_no_path() -> None:
+    low, high, top = merkle.tiles(DATA)
+    path = merkle.path_from_tiles(299, 300, [high, top])
+    assert tuple(path) == defined_path(299, 0, 300)
+    for tiles in ([low, top], [high], [], [high, top, top], [high + b"x", top], [b"", top]):
+        with pytest.raises(ValueError, match=r"tile 1 has|zip"):
+            merkle.path_from_tiles(299, 300, tiles)
+
+
 def test_a_root_needs_its_leaves_only_once() -> None:
     def once() -> Iterator[bytes]:
         yield from DATA

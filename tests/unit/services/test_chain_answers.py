@@ -126,11 +126,14 @@ def test_only_so_many_questions_are_asked_at_once(
 
 def test_what_is_remembered_does_not_grow_for_ever(
     sealed: list[BatchRecord],
-    answers: ChainAnswers,
+    chain: ScriptedChain,
+    batches: BatchRepository,
+    clock: ManualClock,
     asked: Asked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("eventserver_core.services.chain_answers._REMEMBERED_BATCHES", 2)
+    answers = ChainAnswers(chain, batches, clock.now)
     for batch in sealed[:3]:
         answers.get(batch)
     answers.get(sealed[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from eventserver_core.db.batches import BatchRecord, BatchRepository
 from eventserver_core.db.connection import Database
@@ -175,7 +176,37 @@ class TestProofs:
         assert verdict(check_proof(document)) is Verdict.VALID
         assert verifications.proof_or_pending(found) == document
 
-    def test_a_batch_that_lost_a_leaf_gives_none(
+    def test_a_batch_of_an_earlier_release_has_the_same_ones(
+        self,
+        database: Database,
+        verifications: Verifications,
+        events: EventRepository,
+        anchored: BatchRecord,
+    ) -> None:
+        before = verifications.proof(event(events))
+        with database.transaction() as peewee:
+            peewee.execute_sql("DELETE FROM merkle_tiles")
+        with capture_logs() as lines:
+            assert verifications.proof(event(events)) == before
+        assert lines == []
+
+    @pytest.mark.parametrize("wrong", [b"x" * 320, b"x" * 31, b""])
+    def test_tiles_that_were_altered_do_no_harm_and_are_told(
+        self,
+        database: Database,
+        verifications: Verifications,
+        events: EventRepository,
+        anchored: BatchRecord,
+        wrong: bytes,
+    ) -> None:
+        before = verifications.proof(event(events))
+        with database.transaction() as peewee:
+            peewee.execute_sql("UPDATE merkle_tiles SET digests = ?", (wrong,))
+        with capture_logs() as lines:
+            assert verifications.proof(event(events)) == before
+        assert [line["event"] for line in lines] == ["merkle_tiles_wrong"]
+
+    def test_a_leaf_outside_its_batch_gives_none(
         self,
         database: Database,
         verifications: Verifications,
@@ -183,7 +214,23 @@ class TestProofs:
         anchored: BatchRecord,
     ) -> None:
         with database.transaction() as peewee:
+            peewee.execute_sql("UPDATE events SET leaf_index = 99 WHERE leaf_index = 0")
+        with pytest.raises(BackendContractError, match="lies outside its batch"):
+            verifications.proof(event(events))
+
+    def test_a_batch_that_lost_a_leaf_gives_the_others_theirs(
+        self,
+        database: Database,
+        verifications: Verifications,
+        events: EventRepository,
+        anchored: BatchRecord,
+    ) -> None:
+        before = verifications.proof(event(events))
+        with database.transaction() as peewee:
             peewee.execute_sql("DELETE FROM events WHERE leaf_index = 3")
+        assert verifications.proof(event(events)) == before
+        with database.transaction() as peewee:
+            peewee.execute_sql("DELETE FROM merkle_tiles")
         with pytest.raises(BackendContractError, match="does not have all its leaves"):
             verifications.proof(event(events))
 
@@ -200,5 +247,81 @@ class TestProofs:
             verifications.proof(event(events))
 
     def test_an_event_that_is_not_there_is_not_found(self, verifications: Verifications) -> None:
+        for ask in (verifications.event, verifications.give_proof):
+            with pytest.raises(NotFoundError):
+                ask("0" * 64)
+
+
+class TestWhatIsRemembered:
+    @pytest.fixture
+    def confirmed(
+        self,
+        anchoring: AnchorBatches,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        clock: ManualClock,
+        anchored: BatchRecord,
+    ) -> BatchRecord:
+        """A batch that is final, and recorded so."""
+        chain.make_block(FINAL_DEPTH)
+        clock.advance(60)
+        anchoring.anchor_batch(lease, replace(anchored, state="anchored"))
+        return anchored
+
+    def test_the_database_is_not_asked_again_about_what_is_confirmed(
+        self,
+        database: Database,
+        verifications: Verifications,
+        confirmed: BatchRecord,
+        clock: ManualClock,
+    ) -> None:
+        proof, found = verifications.give_proof(HASH), verifications.verify(HASH)
+        assert (proof.pending, proof.final, found.final) == (False, True, True)
+        with database.transaction() as peewee:
+            for table in ("events", "batches", "merkle_tiles", "anchor_transactions"):
+                peewee.execute_sql(f"DELETE FROM {table}")  # noqa: S608
+        clock.advance(50)
+        assert verifications.give_proof(HASH) == proof
+        assert verifications.verify(HASH) == found
+        # rows that people mended are seen in the end
+        clock.advance(250)
+        assert verifications.verify(HASH).status == "unknown"
         with pytest.raises(NotFoundError):
-            verifications.event("0" * 64)
+            verifications.give_proof(HASH)
+
+    def test_what_is_not_final_is_looked_up_each_time(
+        self,
+        verifications: Verifications,
+        batches: BatchRepository,
+        lease: HeldLease,
+        chain: ScriptedChain,
+        anchored: BatchRecord,
+        clock: ManualClock,
+    ) -> None:
+        before = verifications.give_proof(HASH)
+        assert (before.pending, before.final) == (False, False)
+        assert not verifications.verify(HASH).final
+        batches.record_loss(lease, anchored.id, clock.now())
+        assert verifications.give_proof(HASH).pending
+        assert verifications.verify(HASH).status == "batched"
+
+    def test_so_many_bytes_are_remembered(
+        self,
+        database: Database,
+        events: EventRepository,
+        batches: BatchRepository,
+        chain: ScriptedChain,
+        confirmed: BatchRecord,
+        clock: ManualClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("eventserver_core.services.verification._REMEMBERED_BYTES", 6000)
+        answers = ChainAnswers(chain, batches, clock.now)
+        verifications = Verifications(events, batches, answers, clock.now)
+        hashes = [new_event(number).digest_hex for number in range(LIMITS.max_events)]
+        for digest_hex in hashes:
+            assert verifications.give_proof(digest_hex).final
+        with database.transaction() as peewee:
+            peewee.execute_sql("DELETE FROM events")
+        known = [verifications.verify(digest_hex).status for digest_hex in hashes]
+        assert known == ["unknown"] * 8 + ["confirmed"] * 2
