@@ -197,7 +197,8 @@ class BatchRepository:
         row = AnchorTransactionRow
         others = row.select().where(row.batch_id != batch_id)
         recent = others.where(row.made_at >= since)
-        unfinished = others.join(Batch, on=(Batch.id == row.batch_id)).where(_OPEN)
+        # not by a join: SQLite would begin with the transactions, of which there are ever more
+        unfinished = others.where(row.batch_id.in_(Batch.select(Batch.id).where(_OPEN)))
         with self._database.session() as database:
             rows = {r.id: r for query in (recent, unfinished) for r in query.execute(database)}
         return [_transaction(rows[id_]) for id_ in sorted(rows)]

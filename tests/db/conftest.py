@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -113,6 +114,25 @@ def lease(leases: LeaseRepository, clock: ManualClock) -> HeldLease:
     held = leases.acquire("anchoring", "worker-1", timedelta(hours=1), clock.now())
     assert held is not None
     return held
+
+
+@pytest.fixture
+def queries() -> Iterator[list[tuple[str, tuple[object, ...]]]]:
+    """Every query from here on, with its parameters, as peewee logs it."""
+    seen: list[tuple[str, tuple[object, ...]]] = []
+
+    class Collecting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sql, parameters = record.msg
+            seen.append((sql, tuple(parameters or ())))
+
+    logger, handler = logging.getLogger("peewee"), Collecting()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield seen
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.fixture
