@@ -301,6 +301,8 @@ class BatchRepository:
     @classmethod
     def _write_tiles(cls, database: Any, batch_id: int) -> bytes:
         """Keep the tiles of a batch's tree; returns its root."""
+        # where batches were deleted, SQLite gives their ids again
+        MerkleTile.delete().where(MerkleTile.batch_id == batch_id).execute(database)
         numbered, top = enumerate(merkle.tiles(cls._leaves(database, batch_id))), b""
         while some := list(islice(numbered, _TILES_AT_ONCE)):
             MerkleTile.insert_many(

@@ -266,10 +266,7 @@ class CheckBatch:
         elif (kept := self._batches.tiles(batch.id)) and kept != list(
             merkle.tiles(map(bytes.fromhex, digests))
         ):
-            detail = (
-                "its leaves are right, its tiles are not (the table merkle_tiles): delete these, "
-                "and its proofs are made of the leaves"
-            )
+            detail = "its leaves are right, its tiles are not: delete these, from merkle_tiles"
             yield Finding(Kind.BATCH_CHANGED, detail, batch=batch.id)
         if batch.anchor is not None:
             if self._chain is not None:
