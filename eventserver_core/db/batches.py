@@ -310,7 +310,7 @@ class BatchRepository:
                 (MerkleTile.batch_id, MerkleTile.number, MerkleTile.digests),
             ).execute(database)
             top = some[-1][1]
-        return merkle.tile_root(top)
+        return merkle.tile_levels(top)[-1]
 
     @staticmethod
     def _leaves(database: Any, batch_id: int) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     level = [leaf_digest(data) for data in leaves]
     path: list[bytes] = []
     while len(level) > 1:
-        path += _sibling(index, level)
+        path += level[index ^ 1 : (index ^ 1) + 1]  # nothing for an odd one out
         level, index = _above(level), index >> 1
     return path
 
@@ -89,7 +89,7 @@ class TilePlace:
 def tiles(leaves: Iterable[bytes]) -> Iterator[bytes]:
     """Cut a tree into tiles, those of the leaves first, in memory that hardly grows with it.
 
-    The last one is the top, of which ``tile_root`` is the root of the tree.
+    The last one is the top: its root is the root of the tree.
     """
     level: Iterable[bytes] = map(leaf_digest, leaves)
     while True:
@@ -122,58 +122,42 @@ def tile_places(index: int, size: int) -> list[TilePlace]:
         before += size
 
 
-def tile_root(tile: bytes) -> bytes:
-    """Return the root of the subtree over a tile's digests."""
-    return _root_of(_split(tile))
+def tile_levels(tile: bytes) -> tuple[bytes, ...]:
+    """Return a tile's digests, and those of each level above them, the last of which is its root.
+
+    Raises:
+        ValueError: these are no digests.
+    """
+    if not tile or len(tile) % _SIZE:
+        raise ValueError(f"a tile has {len(tile)} bytes")
+    level = [tile[begin : begin + _SIZE] for begin in range(0, len(tile), _SIZE)]
+    levels = [tile]
+    while len(level) > 1:
+        level = _above(level)
+        levels.append(b"".join(level))
+    return tuple(levels)
 
 
-def path_from_tiles(index: int, size: int, found: Sequence[bytes]) -> list[bytes]:
-    """Return the inclusion proof from the tiles that ``tile_places`` names, in its order.
-
-    What other tiles make is a path of the right length, or none; whether it leads to the root is
-    for whoever hands it out to check.
+def path_from_tiles(
+    index: int, size: int, root: bytes, found: Sequence[tuple[bytes, ...]]
+) -> list[bytes]:
+    """Return the inclusion proof from the levels of the tiles that ``tile_places`` names.
 
     Raises:
         IndexError: the tree has no such leaf.
-        ValueError: a tile is missing, or has another size.
+        ValueError: a tile is missing, or is none of this tree, whose root is ``root``.
     """
-    places = tile_places(index, size)
-    path: list[bytes] = []
-    for place, tile in zip(places, found, strict=True):
-        if len(tile) != place.count * _SIZE:
-            raise ValueError(f"tile {place.number} has {len(tile)} bytes")
-        level, inside = _split(tile), place.index
-        while len(level) > 1:
-            path += _sibling(inside, level)
-            level, inside = _above(level), inside >> 1
-    return path
-
-
-def _cut(level: Iterable[bytes]) -> Iterator[list[bytes]]:
-    rest = iter(level)
-    while tile := list(islice(rest, TILE_WIDTH)):
-        yield tile
-
-
-def _sibling(index: int, level: Sequence[bytes]) -> Sequence[bytes]:
-    """Return a node's sibling, or nothing for an odd one out."""
-    return level[index ^ 1 : (index ^ 1) + 1]
-
-
-def _above(level: list[bytes]) -> list[bytes]:
-    pairs = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-    # an odd one out rises as it is: it is the right part of an unbalanced split
-    return pairs + level[len(level) & ~1 :]
-
-
-def _root_of(level: list[bytes]) -> bytes:
-    while len(level) > 1:
-        level = _above(level)
-    return level[0]
-
-
-def _split(tile: bytes) -> list[bytes]:
-    return [tile[begin : begin + _SIZE] for begin in range(0, len(tile), _SIZE)]
+    places, expected = tile_places(index, size), root
+    for place, levels in reversed(list(zip(places, found, strict=True))):
+        if levels[-1] != expected or len(levels[0]) != place.count * _SIZE:
+            raise ValueError(f"tile {place.number} is none of the tree")
+        expected = _digest_at(place.index, levels[0])
+    return [
+        sibling
+        for place, levels in zip(places, found, strict=True)
+        for height, level in enumerate(levels)
+        if (sibling := _digest_at((place.index >> height) ^ 1, level))
+    ]
 
 
 def root_from_path(data: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
@@ -203,3 +187,26 @@ def root_from_path(data: bytes, index: int, size: int, path: Sequence[bytes]) ->
     if last != 0:
         raise ValueError("the path is too short for the tree's size")
     return digest
+
+
+def _digest_at(index: int, level: bytes) -> bytes:
+    """Return a level's digest, or nothing: an odd one out has no sibling."""
+    return level[index * _SIZE : (index + 1) * _SIZE]
+
+
+def _cut(level: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(level)
+    while tile := list(islice(rest, TILE_WIDTH)):
+        yield tile
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    pairs = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+    # an odd one out rises as it is: it is the right part of an unbalanced split
+    return pairs + level[len(level) & ~1 :]
+
+
+def _root_of(level: list[bytes]) -> bytes:
+    while len(level) > 1:
+        level = _above(level)
+    return level[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +33,8 @@ from eventserver_core.services.recent import Recent
 
 _REMEMBERED_EVENTS = 4096
 _REMEMBERED_BYTES = 8 * 1024 * 1024
+_REMEMBERED_TILES = 256
+"""Of 16 KiB each, with their levels: who sent a batch's events asks for all their proofs."""
 _REMEMBERED_FOR = timedelta(minutes=5)
 _STATE_SIZE = 1536
 _NOT_FOUND = "no event with this hash is stored here"
@@ -127,6 +128,7 @@ class Verifications:
         self._remembered: Recent[str, _Confirmed] = Recent(
             _REMEMBERED_EVENTS, _REMEMBERED_BYTES, lambda known: known.size
         )
+        self._tiles: Recent[tuple[str, int], tuple[bytes, ...]] = Recent(_REMEMBERED_TILES)
 
     def verify(self, digest_hex: str) -> Verification:
         """Say whether a hash is on the chain; a hash that nobody sent is ``unknown``."""
@@ -195,37 +197,50 @@ class Verifications:
         batch, index = event.batch, event.leaf_index
         if batch is None or batch.anchor is None or index is None:
             return None
-        details = "its leaf lies outside its batch"
-        for path in self._paths(batch, index):
-            document = make_proof(
-                event_id=event.event_id,
-                digest_hex=event.digest_hex,
-                leaf_index=index,
-                tree_size=batch.size,
-                path=path,
-                root=bytes.fromhex(batch.root_hex),
-                anchor=batch.anchor,
-            )
-            steps = check_proof(document)
-            if verdict(steps) is Verdict.VALID:
-                return document
-            details = "; ".join(f"{step.name}: {step.detail}" for step in steps)
-        raise BackendContractError("database", f"a proof does not check: {details}")
-
-    def _paths(self, batch: BatchRecord, index: int) -> Iterator[list[bytes]]:
-        """Return the path from few tiles, and from all leaves for whom that one doesn't do."""
         if not 0 <= index < batch.size:
-            return
+            raise BackendContractError("database", "a proof's leaf lies outside its batch")
+        path = self._path_from_tiles(batch, index)
+        document = make_proof(
+            event_id=event.event_id,
+            digest_hex=event.digest_hex,
+            leaf_index=index,
+            tree_size=batch.size,
+            path=self._path_from_leaves(batch, index) if path is None else path,
+            root=bytes.fromhex(batch.root_hex),
+            anchor=batch.anchor,
+        )
+        steps = check_proof(document)
+        if verdict(steps) is not Verdict.VALID:
+            details = "; ".join(f"{step.name}: {step.detail}" for step in steps)
+            raise BackendContractError("database", f"a proof does not check: {details}")
+        return document
+
+    def _path_from_tiles(self, batch: BatchRecord, index: int) -> list[bytes] | None:
+        """Return the path; None where tiles are wrong, or an earlier release kept none.
+
+        What is remembered can't be stale: of one tree there is one tile with a number.
+        """
         numbers = [place.number for place in merkle.tile_places(index, batch.size)]
-        tiles = self._batches.tiles(batch.id, numbers)
-        if tiles:  # earlier releases kept none
-            with suppress(ValueError):
-                yield merkle.path_from_tiles(index, batch.size, tiles)
-            _log.error("merkle_tiles_wrong", batch=batch.id, tiles=numbers)
+        tiles = [self._tiles.get((batch.root_hex, number)) or () for number in numbers]
+        try:
+            if not all(tiles):
+                tiles = [merkle.tile_levels(t) for t in self._batches.tiles(batch.id, numbers)]
+                if not tiles:
+                    return None
+            root = bytes.fromhex(batch.root_hex)
+            path = merkle.path_from_tiles(index, batch.size, root, tiles)
+        except ValueError as ex:
+            _log.error("merkle_tiles_wrong", batch=batch.id, error=str(ex))
+            return None
+        for number, tile in zip(numbers, tiles, strict=True):
+            self._tiles.put((batch.root_hex, number), tile)
+        return path
+
+    def _path_from_leaves(self, batch: BatchRecord, index: int) -> list[bytes]:
         leaves = self._batches.leaves(batch.id)
         if len(leaves) != batch.size:
             raise BackendContractError("database", f"batch {batch.id} does not have all its leaves")
-        yield merkle.inclusion_path(index, leaves)
+        return merkle.inclusion_path(index, leaves)
 
     def proof_or_pending(self, event: EventRecord) -> dict[str, Any]:
         """Return an event's proof, or what stands in its place while it waits."""

@@ -47,10 +47,13 @@ def test_it_is_sealed_page_by_page_and_a_proof_reads_three_rows(
     assert max(counts) == PAGE
     batches.record_receipt(lease, batch.id, receipt(batch.root_hex), NOW, NOW)
     answers = ChainAnswers(FileLedger(tmp_path / "ledger"), batches, clock.now)
-    verifications = Verifications(events, batches, answers, clock.now)
     for index in (0, 255, 256, 40_000, SIZE - 1):
+        verifications = Verifications(events, batches, answers, clock.now)  # remembers nothing
         queries.clear()
         proof = json.loads(verifications.give_proof(digest_of(index)).content)
         assert verdict(check_proof(proof)) is Verdict.VALID
         assert (proof["merkle"]["leafIndex"], proof["merkle"]["treeSize"]) == (index, SIZE)
         assert rows_read(database, list(queries)) == [1, 2]
+    queries.clear()
+    assert verifications.give_proof(digest_of(SIZE - 2)).final
+    assert rows_read(database, list(queries)) == [1]

@@ -92,13 +92,15 @@ def test_the_tiles_of_a_tree_have_its_root_and_its_paths() -> None:
     for size in (*range(1, 600), 65280, 65281, 65535, 65536, 65537, 65793):
         leaves = MANY[:size]
         tiles, root = list(merkle.tiles(iter(leaves))), merkle.root(leaves)
-        assert merkle.tile_root(tiles[-1]) == root
+        levels = [merkle.tile_levels(tile) for tile in tiles]
+        assert levels[-1][-1] == root
         assert all(len(tile) <= 256 * 32 for tile in tiles)
         some = {0, 1, 254, 255, 256, 257, size // 2, size - 257, size - 2, size - 1}
         for index in some & set(range(size)):
             places = merkle.tile_places(index, size)
             assert len(places) == (1 if size <= 256 else 2 if size <= 65536 else 3)
-            path = merkle.path_from_tiles(index, size, [tiles[place.number] for place in places])
+            found = [levels[place.number] for place in places]
+            path = merkle.path_from_tiles(index, size, root, found)
             assert merkle.root_from_path(leaves[index], index, size, path) == root
             assert size > 300 or path == merkle.inclusion_path(index, leaves)
 
@@ -110,13 +112,22 @@ def test_a_tree_has_no_tiles_where_it_has_no_leaves() -> None:
             merkle.tile_places(index, size)
 
 
-def test_a_tile_that_is_missing_or_has_another_size_gives_no_path() -> None:
-    low, high, top = merkle.tiles(DATA)
-    path = merkle.path_from_tiles(299, 300, [high, top])
+def test_a_tile_that_is_missing_or_of_another_tree_gives_no_path() -> None:
+    low, high, top = (merkle.tile_levels(tile) for tile in merkle.tiles(DATA))
+    (other,) = (merkle.tile_levels(tile) for tile in merkle.tiles(DATA[:44]))
+    root = merkle.root(DATA)
+    path = merkle.path_from_tiles(299, 300, root, [high, top])
     assert tuple(path) == defined_path(299, 0, 300)
-    for tiles in ([low, top], [high], [], [high, top, top], [high + b"x", top], [b"", top]):
-        with pytest.raises(ValueError, match=r"tile 1 has|zip"):
-            merkle.path_from_tiles(299, 300, tiles)
+    for tiles in ([low, top], [other, top], [high, other], [high], [], [high, top, top]):
+        with pytest.raises(ValueError, match=r"none of the tree|zip"):
+            merkle.path_from_tiles(299, 300, root, tiles)
+    with pytest.raises(ValueError, match="tile 2"):
+        merkle.path_from_tiles(299, 300, bytes(32), [high, top])
+    with pytest.raises(ValueError, match="tile 1"):
+        merkle.path_from_tiles(298, 299, root, [high, top])
+    for tile in (b"", bytes(31), bytes(33)):
+        with pytest.raises(ValueError, match="bytes"):
+            merkle.tile_levels(tile)
 
 
 def test_a_root_needs_its_leaves_only_once() -> None:

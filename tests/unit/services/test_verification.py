@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -26,10 +27,17 @@ HASH = new_event(0).digest_hex
 
 
 @pytest.fixture
-def verifications(
+def start_anew(
     events: EventRepository, batches: BatchRepository, chain: ScriptedChain, clock: ManualClock
-) -> Verifications:
-    return Verifications(events, batches, ChainAnswers(chain, batches, clock.now), clock.now)
+) -> Callable[[], Verifications]:
+    """Return what a process has that remembers nothing."""
+    answers = ChainAnswers(chain, batches, clock.now)
+    return lambda: Verifications(events, batches, answers, clock.now)
+
+
+@pytest.fixture
+def verifications(start_anew: Callable[[], Verifications]) -> Verifications:
+    return start_anew()
 
 
 @pytest.fixture
@@ -179,31 +187,31 @@ class TestProofs:
     def test_a_batch_of_an_earlier_release_has_the_same_ones(
         self,
         database: Database,
-        verifications: Verifications,
+        start_anew: Callable[[], Verifications],
         events: EventRepository,
         anchored: BatchRecord,
     ) -> None:
-        before = verifications.proof(event(events))
+        before = start_anew().proof(event(events))
         with database.transaction() as peewee:
             peewee.execute_sql("DELETE FROM merkle_tiles")
         with capture_logs() as lines:
-            assert verifications.proof(event(events)) == before
+            assert start_anew().proof(event(events)) == before
         assert lines == []
 
     @pytest.mark.parametrize("wrong", [b"x" * 320, b"x" * 31, b""])
     def test_tiles_that_were_altered_do_no_harm_and_are_told(
         self,
         database: Database,
-        verifications: Verifications,
+        start_anew: Callable[[], Verifications],
         events: EventRepository,
         anchored: BatchRecord,
         wrong: bytes,
     ) -> None:
-        before = verifications.proof(event(events))
+        before = start_anew().proof(event(events))
         with database.transaction() as peewee:
             peewee.execute_sql("UPDATE merkle_tiles SET digests = ?", (wrong,))
         with capture_logs() as lines:
-            assert verifications.proof(event(events)) == before
+            assert start_anew().proof(event(events)) == before
         assert [line["event"] for line in lines] == ["merkle_tiles_wrong"]
 
     def test_a_leaf_outside_its_batch_gives_none(
@@ -221,18 +229,18 @@ class TestProofs:
     def test_a_batch_that_lost_a_leaf_gives_the_others_theirs(
         self,
         database: Database,
-        verifications: Verifications,
+        start_anew: Callable[[], Verifications],
         events: EventRepository,
         anchored: BatchRecord,
     ) -> None:
-        before = verifications.proof(event(events))
+        before = start_anew().proof(event(events))
         with database.transaction() as peewee:
             peewee.execute_sql("DELETE FROM events WHERE leaf_index = 3")
-        assert verifications.proof(event(events)) == before
+        assert start_anew().proof(event(events)) == before
         with database.transaction() as peewee:
             peewee.execute_sql("DELETE FROM merkle_tiles")
         with pytest.raises(BackendContractError, match="does not have all its leaves"):
-            verifications.proof(event(events))
+            start_anew().proof(event(events))
 
     def test_rows_that_were_altered_give_none(
         self,
