@@ -11,7 +11,7 @@ DISTRIBUTIONS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pypro
 ANVIL := $(shell sed -n 's/^\# npm: //p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real serve test test-fast check format clean
+.PHONY: help demo demo-real serve test test-fast bench check format clean
 
 help: ## Say what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: $(PARTS) ## Run all tests.
 test-fast: $(INSTALLED) ## Run the tests that start no server and kill nothing.
 	$(BIN)/pytest -n auto --dist loadgroup -m "not slow and not real" --ignore tests/end_to_end
 
+bench: $(PARTS) ## Measure the server against floors on the real parts; BENCH=--help says more.
+	$(BIN)/python -m benchmarks $(BENCH)
+
 check: $(INSTALLED) ## Format, lint, types and house rules; needs no server.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,8 +44,8 @@ format: $(INSTALLED) ## Put the code in its form.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Forget the environment and what the demo left.
-	rm -rf $(VENV) demo-output
+clean: ## Forget the environment and what the demo and the benchmarks left.
+	rm -rf $(VENV) demo-output bench-output
 
 $(INSTALLED): pyproject.toml constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

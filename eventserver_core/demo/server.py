@@ -121,6 +121,12 @@ class LocalServer:
         self._end(_STOP_SECONDS)
         return self._process.returncode if self._process else None
 
+    @property
+    def pid(self) -> int:
+        """The process's id, which is its group's too."""
+        assert self._process is not None  # noqa: S101 - whoever asks has started it
+        return self._process.pid
+
     def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an ``eventserver`` command under the server's settings, and return how it ended."""
         return subprocess.run(  # noqa: S603 - our own program

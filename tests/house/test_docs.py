@@ -119,6 +119,14 @@ def test_every_command_is_documented() -> None:
             assert f"`{name}" in page or f"eventserver {name}" in page, name
 
 
+def test_every_benchmark_is_documented() -> None:
+    page = text("docs/performance.md")
+    names = {path.stem for path in python_files("benchmarks/scenarios")} - {"__init__"}
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) == {
+        name.replace("_", "-") for name in names
+    }
+
+
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):

@@ -53,7 +53,7 @@ HOMES = {
 }
 """Which parts of the core may know a library."""
 
-NEVER = ("jwt", "redis", "minio", "web3", "boto3")
+NEVER = ("jwt", "redis", "minio", "web3", "boto3", "benchmarks")
 PLUGIN_MAY_IMPORT = {"hookspecs", "errors", "backends", "domain", "settings", "sections"}
 PROOF_MODULES = ("canonical", "digest", "merkle", "proof", "instant")
 

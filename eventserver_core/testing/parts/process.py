@@ -177,16 +177,16 @@ class Part(ABC):
         """Let it go on after ``pause``."""
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, number: int) -> None:
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-
-    def _family(self) -> list[psutil.Process]:
-        """Return its processes; some make groups of their own for those they start."""
+    def processes(self) -> list[psutil.Process]:
+        """Return its process and all that it started; some make groups of their own for those."""
         if self._process is None:
             return []
         with suppress(psutil.NoSuchProcess):
             parent = psutil.Process(self._process.pid)
             return [parent, *parent.children(recursive=True)]
         return []
+
+    def _signal_all(self, number: int) -> None:
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
