@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, object] = {
     "server__workers": 2,
     "server__threads": 32,
     "database__max_connections": 16,
+    "database__prepared_statements": True,
     "redis__pool_size": 32,
     "security__rate_limit_per_minute": 1_000_000_000,
     "security__rate_limit_public": "1000000000/60",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from eventserver_core.domain.canonical import WRAPPED_DEPTH, canonicalize, parse_ijson
@@ -145,18 +146,27 @@ def _signature(document: Mapping[str, Any]) -> Signature:
 
 
 def _line(envelope: Envelope) -> bytes:
-    """Write an envelope in canonical form, around its statement, which has that form already."""
+    """Write an envelope in canonical form, its members in their order.
+
+    What has no character to be escaped is put in as it is: digests, keys and moments.
+    """
     statement = envelope.canonical or canonicalize(envelope.statement)
     signature = envelope.signature
-    before = {
-        "format": FORMAT,
-        "hash": envelope.digest_hex,
-        "mediaKey": envelope.media_key,
-        "receivedAt": format_rfc3339(envelope.received_at),
-        "signature": signature and _signature_members(signature),
-    }
-    after = {"submittedBy": {"subject": envelope.submitted_by, "role": envelope.submitter_role}}
-    return canonicalize(before)[:-1] + b',"statement":' + statement + b"," + canonicalize(after)[1:]
+    media_key = f'"{envelope.media_key}"' if envelope.media_key else "null"
+    head = (
+        f'{{"format":"{FORMAT}","hash":"{envelope.digest_hex}","mediaKey":{media_key},'
+        f'"receivedAt":"{format_rfc3339(envelope.received_at)}","signature":'
+    )
+    signed = canonicalize(_signature_members(signature)) if signature else b"null"
+    submitter = _submitter(envelope.submitted_by, envelope.submitter_role)
+    return b"".join(
+        (head.encode(), signed, b',"statement":', statement, b',"submittedBy":', submitter, b"}")
+    )
+
+
+@lru_cache(maxsize=1024)
+def _submitter(subject: str, role: str) -> bytes:
+    return canonicalize({"subject": subject, "role": role})
 
 
 def _signature_members(signature: Signature) -> dict[str, Any]:
