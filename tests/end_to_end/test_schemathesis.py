@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("schemathesis")]
 # What a description can't say is refused all the same: that bytes are no GIF, or a key on no curve.
 # 503 is an answer that is described: "later", as it is told where a machine has no address yet.
 CONFIGURATION = """
+hooks = "hooks.py"
 seed = 20240101
 workers = 1
 continue-on-failure = true
@@ -35,6 +36,20 @@ positive_data_acceptance.expected-statuses = ["2xx", "3xx", 400, 401, 403, 404, 
 [generation]
 deterministic = true
 max-examples = 8
+"""
+# a batch is answered line by line: what is wrong with a line is no refusal of the whole
+BATCH = """
+[[operations]]
+include-operation-id = "sendEventBatch"
+checks.negative_data_rejection.expected-statuses = ["2xx", "4xx"]
+"""
+HOOKS = """
+import json
+import schemathesis
+
+@schemathesis.serializer("application/x-ndjson")
+def write_line(ctx, value):
+    return json.dumps(value).encode("utf-8", "replace")
 """
 # for everyone else the list of relays takes no parameters, and so refuses none
 NOT_FOR_ADMINS = """
@@ -78,7 +93,8 @@ def test_nothing_is_answered_that_is_not_described(
 ) -> None:
     token = issue(role, f"{role.value}-1").token
     configuration = tmp_path / "schemathesis.toml"
-    configuration.write_text(CONFIGURATION + ("" if role is Role.ADMIN else NOT_FOR_ADMINS))
+    configuration.write_text(CONFIGURATION + BATCH + ("" if role is Role.ADMIN else NOT_FOR_ADMINS))
+    (tmp_path / "hooks.py").write_text(HOOKS)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     done = subprocess.run(
         [
