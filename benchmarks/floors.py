@@ -89,9 +89,10 @@ def flat(places: Places) -> Callable[[], Call]:
 
 
 def bulk(places: Places) -> Callable[[], Call]:
-    """For each 500 events one PUT, one script, one load of rows, and all the work on each event.
+    """For each 500 events one PUT, one script, one INSERT, and all the work on each event.
 
-    Each is parsed, validated, put into its canonical form and hashed.
+    Each is parsed, validated, put into its canonical form and hashed. The rows go in by an array
+    for each column, which is the quickest way of the driver's to write many in one statement.
     """
     store, count = _store(places), _counter(places)
     make = lines_maker(BULK)
@@ -112,14 +113,16 @@ def bulk(places: Places) -> Callable[[], Call]:
             pack = b"\n".join(contents)
             key = f"pack-{hashlib.sha256(pack).hexdigest()}"
             store.put_object(places.bucket, key, io.BytesIO(pack), len(pack))
-            offset = 0
-            with (
-                connection.cursor() as cursor,
-                cursor.copy(f"COPY events ({_COLUMNS}) FROM STDIN") as copy,
-            ):
-                for digest_hex, event_id, content in zip(digests, ids, contents, strict=True):
-                    copy.write_row(_row(digest_hex, event_id, key, offset, len(content)))
-                    offset += len(content) + 1
+            offset, rows = 0, []
+            for digest_hex, event_id, content in zip(digests, ids, contents, strict=True):
+                rows.append(_row(digest_hex, event_id, key, offset, len(content)))
+                offset += len(content) + 1
+            connection.execute(
+                f"INSERT INTO events ({_COLUMNS}) SELECT * FROM unnest("  # noqa: S608
+                "%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bigint[], "
+                "%s::int[], %s::text[])",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
             return len(lines)
 
         return call
