@@ -35,7 +35,12 @@ from eventserver_core.backends.promptness import AnswersPromptly
 from eventserver_core.backends.provisioning import Machine
 from eventserver_core.backends.ratelimit import Dependency, RateDecision
 from eventserver_core.backends.storage import StoredObject
-from eventserver_core.errors import BackendContractError, BackendUnavailableError, EventServerError
+from eventserver_core.errors import (
+    BackendContractError,
+    BackendUnavailableError,
+    ConfigurationError,
+    EventServerError,
+)
 from eventserver_core.metrics.definitions import BACKEND_CALLS, BACKEND_SECONDS
 
 _MAX_THREADS = 64
@@ -86,11 +91,7 @@ class GuardedBackend:
         self._backend = backend
         self._time_limit = time_limit
         self._threads = _DaemonThreads(self._label)
-        self._prompt = (
-            frozenset(backend.prompt_methods())
-            if isinstance(backend, AnswersPromptly)
-            else frozenset()
-        )
+        self._prompt = self._prompt_methods()
         # isinstance() with an ability's Protocol asks __getattr__ in Python 3.11, and looks for
         # what is really there from 3.12 on
         for method in dir(backend):
@@ -98,6 +99,17 @@ class GuardedBackend:
                 inspect.getattr_static(backend, method, None)
             ):
                 self.__dict__[method] = self._guarded(method)
+
+    def _prompt_methods(self) -> frozenset[str]:
+        if not isinstance(self._backend, AnswersPromptly):
+            return frozenset()
+        named = list(self._backend.prompt_methods())
+        if unknown := [name for name in named if not callable(getattr(self._backend, name, None))]:
+            raise ConfigurationError(
+                f"plugins.{self._role}: {self._name}.prompt_methods() names what it does not have: "
+                f"{', '.join(unknown)}"
+            )
+        return frozenset(named)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         return self._guarded(method)

@@ -111,26 +111,15 @@ class EventRepository:
         """
         return bool(self.record([event]))
 
-    def record(
-        self, events: Sequence[NewEvent], signatures: Sequence[NewSignature] = ()
-    ) -> set[str]:
-        """Insert rows, and signatures for others, in one transaction.
-
-        Left out are those rows whose hash or id is there already, and the signatures of events
-        that have one.
+    def record(self, events: Sequence[NewEvent]) -> set[str]:
+        """Insert rows and commit them, leaving out those whose hash or id is there already.
 
         Returns:
             The hashes of the rows that were inserted.
         """
-        if not signatures:
-            # one statement is a transaction by itself, and two round trips less
-            with self._database.session() as database:
-                return insert_rows(database, self._database.is_sqlite, events)
-        with self._database.transaction() as database:
-            inserted = insert_rows(database, self._database.is_sqlite, events)
-            for signature in sorted(signatures, key=lambda s: s.digest_hex):
-                _attachment(signature).execute(database)
-        return inserted
+        # one statement is a transaction by itself
+        with self._database.session() as database:
+            return insert_rows(database, self._database.is_sqlite, events)
 
     def stored(self, digests: Sequence[str], event_ids: Sequence[str]) -> list[StoredEvent]:
         """Return what a receipt needs of the events with one of these hashes or ids."""
@@ -181,7 +170,15 @@ class EventRepository:
             Whether it was recorded.
         """
         with self._database.transaction() as database:
-            return bool(_attachment(signature).execute(database))
+            return bool(
+                Event.update(
+                    device=signature.device,
+                    signed_package_key=signature.signed_package_key,
+                    public_key=signature.public_key,
+                )
+                .where(Event.digest_hex == signature.digest_hex, Event.signed_package_key.is_null())
+                .execute(database)
+            )
 
     def _first(self, condition: Any) -> EventRecord | None:
         found = self._records(_joined().where(condition).limit(1))
@@ -190,14 +187,6 @@ class EventRepository:
     def _records(self, query: Any) -> list[tuple[int, EventRecord]]:
         with self._database.session() as database:
             return [(row.id, _record(row)) for row in query.execute(database)]
-
-
-def _attachment(signature: NewSignature) -> Any:
-    return Event.update(
-        device=signature.device,
-        signed_package_key=signature.signed_package_key,
-        public_key=signature.public_key,
-    ).where(Event.digest_hex == signature.digest_hex, Event.signed_package_key.is_null())
 
 
 def _joined() -> Any:

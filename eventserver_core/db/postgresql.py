@@ -42,6 +42,12 @@ _STALE = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatement
 _log = get_logger()
 
 
+def _is_of_a_statement(error: psycopg.Error) -> bool:
+    """Tell whether an error is about a prepared statement; the other code has other causes, too."""
+    is_unknown = isinstance(error, psycopg.errors.InvalidSqlStatementName)
+    return is_unknown or "cached plan" in str(error)
+
+
 class Connection(psycopg.Connection[Any]):
     """A connection that waits only so long for an answer, whatever became of the server.
 
@@ -60,7 +66,7 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, *args, **kwargs)
         except _STALE as ex:
-            if self.prepare_threshold is None:
+            if self.prepare_threshold is None or not _is_of_a_statement(ex):
                 raise
             self.close()
             detail = "a prepared statement is of another schema; the next try prepares it anew"

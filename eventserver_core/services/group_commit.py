@@ -17,8 +17,7 @@ _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
 
 _SECOND_TRY_SECONDS = 2.0
-"""What failed sooner is tried by each for itself, since one item may have been at fault; what was
-waited for this long is the same for all."""
+"""What failed sooner is tried by each for itself, whatever it was: one item may be at fault."""
 
 
 class GroupCommit(Generic[_Item, _Outcome]):
@@ -28,6 +27,8 @@ class GroupCommit(Generic[_Item, _Outcome]):
         write: writes items and returns what became of each, in order; called in the thread of one
             of those who handed them in, and at once in several where a group failed.
         weigh: tells how much an item weighs.
+        share: says what all of a group are told where a write failed after a while; None where
+            each is tried by itself all the same.
         max_items: the most items of a group.
         max_weight: the most that a group weighs, unless it has one item only.
     """
@@ -36,12 +37,14 @@ class GroupCommit(Generic[_Item, _Outcome]):
         self,
         write: Callable[[Sequence[_Item]], Sequence[_Outcome]],
         weigh: Callable[[_Item], int],
+        share: Callable[[Exception], Exception | None],
         *,
         max_items: int,
         max_weight: int,
     ) -> None:
         self._write = write
         self._weigh = weigh
+        self._share = share
         self._max_items = max_items
         self._max_weight = max_weight
         self._lock = threading.Lock()
@@ -52,7 +55,8 @@ class GroupCommit(Generic[_Item, _Outcome]):
         """Return what became of an item once it was written, alone or with others.
 
         Raises:
-            Exception: what ``write`` raised for this item alone, or for a group after a while.
+            Exception: what ``write`` raised for this item alone, or what ``share`` made of what it
+                raised for the group.
         """
         ticket: _Ticket[_Item, _Outcome] = _Ticket(item)
         with self._lock:
@@ -79,9 +83,11 @@ class GroupCommit(Generic[_Item, _Outcome]):
             for ticket, outcome in zip(group, outcomes, strict=True):
                 ticket.outcome, ticket.is_written = outcome, True
         except Exception as ex:  # noqa: BLE001 - it belongs to all of the group
-            if len(group) == 1 or time.monotonic() - began > _SECOND_TRY_SECONDS:
+            if len(group) == 1:
+                group[0].failure = ex
+            elif time.monotonic() - began > _SECOND_TRY_SECONDS:
                 for ticket in group:
-                    ticket.failure = ex
+                    ticket.failure = self._share(ex)
         finally:
             with self._lock:
                 if self._waiting:

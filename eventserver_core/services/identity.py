@@ -26,10 +26,12 @@ from eventserver_core.backends.auth import (
 from eventserver_core.db.certificates import CertificateRepository
 from eventserver_core.domain.audit import SERVER_SUBJECT
 from eventserver_core.errors import (
+    AuthenticationError,
     ChallengeUsedError,
     ConfigurationError,
     InvalidInputError,
     NotFoundError,
+    RevokedCertificateError,
 )
 from eventserver_core.log import get_logger
 from eventserver_core.services.standing import Standings
@@ -92,7 +94,15 @@ class Identities:
             AuthenticationError: the package or the device's certificate doesn't hold.
         """
         signed = self._ability(ChecksSignedPackages).check_signed_package(jws, bearer)  # type: ignore[type-abstract]
-        self._standings.require_recent(signed.device)
+        try:
+            self._standings.require_recent(signed.device)
+        except RevokedCertificateError as ex:
+            if signed.device.certificate_id == bearer.certificate_id:
+                raise
+            # the code for the bearer's own would turn a relay off for one device's sake
+            raise AuthenticationError(
+                "the device's certificate was revoked", "device_certificate_invalid"
+            ) from ex
         return signed
 
     def issue(

@@ -24,6 +24,8 @@ from eventserver_core.domain.digest import sha256_hex
 from eventserver_core.domain.instant import format_rfc3339
 from eventserver_core.domain.package import ParsedPackage, make_statement
 from eventserver_core.errors import (
+    BackendContractError,
+    BackendUnavailableError,
     ClockSkewError,
     ContentTooLargeError,
     EventServerError,
@@ -96,6 +98,7 @@ class IngestEvents:
         self._group = GroupCommit(
             self._recorder.record,
             lambda submission: submission.weight,
+            _outage,
             max_items=_MAX_GROUP,
             max_weight=_MAX_GROUP_SIZE,
         )
@@ -145,7 +148,9 @@ class IngestEvents:
         submissions = [found for found in checked if isinstance(found, Submission)]
         try:
             recorded = iter(self._recorder.record(submissions))
-        except EventServerError:
+        except EventServerError as ex:
+            for found in checked:
+                count_event(found if isinstance(found, Exception) else ex)
             raise
         except Exception:  # noqa: BLE001 - one event must not stand in the way of all others
             _log.exception("batch_split", events=len(submissions))
@@ -157,11 +162,11 @@ class IngestEvents:
             outcomes.append(outcome)
         created = [o for o in outcomes if isinstance(o, Receipt) and o.created]
         _log.info(
-            "batch_stored",
+            "batch_taken",
             events=len(outcomes),
             stored=len(created),
             refused=sum(isinstance(outcome, Exception) for outcome in outcomes),
-            storage_location=created[0].storage_location if created else None,
+            storage_locations=sorted({receipt.storage_location for receipt in created}),
             processing_time_ms=round((time.perf_counter() - began) * 1000, 1),
         )
         return outcomes
@@ -319,6 +324,13 @@ def _refuse_servers_own(parsed: ParsedPackage) -> None:
     ]
     if faults:
         raise InvalidPackageError("the package speaks for the server", faults)
+
+
+def _outage(ex: Exception) -> Exception | None:
+    """Return an outage for each who was in a group; a fault may be one event's alone."""
+    if isinstance(ex, BackendUnavailableError) and not isinstance(ex, BackendContractError):
+        return BackendUnavailableError(ex.backend, str(ex).removeprefix(f"{ex.backend}: "))
+    return None
 
 
 def _count(checked: Submission | Exception, outcome: Outcome) -> None:

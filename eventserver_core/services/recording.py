@@ -1,4 +1,4 @@
-"""Makes events durable, any number of them by one object in storage and one transaction.
+"""Makes events durable, any number of them by one object in storage and one statement.
 
 The order is: bytes, then rows. Whatever dies in between, what has no row can be sent again.
 """
@@ -139,11 +139,13 @@ class RecordEvents:
             number: _row(submissions[number], envelopes[place], pack, place, location)
             for place, number in enumerate(found.new)
         }
-        signatures = [_new_signature(envelope) for envelope in envelopes[len(rows) :]]
         # in one order everywhere: who writes some of the same events elsewhere then waits for this,
         # or this for it, and never both
         in_order = sorted(rows.values(), key=lambda row: row.event_id)
-        inserted = self._events.record(in_order, signatures)
+        inserted = self._events.record(in_order)
+        # each by itself: a transaction that holds several rows could meet one that seals them
+        for envelope in envelopes[len(rows) :]:
+            self._events.attach_signature(_new_signature(envelope))
         for number in found.signing:
             known = stored.find(submissions[number])
             assert known is not None  # noqa: S101 - else it would be a new one

@@ -57,16 +57,17 @@ class DeadlineSocket(socket.socket):
         self._quietly = False
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        seconds = self._limit
-        if seconds is None:
-            seconds = min(self._pause, self._deadline - time.monotonic())
-            if seconds <= 0:
-                raise self._too_late()
+        began = time.monotonic()
+        until = min(began + self._pause, self._deadline)
+        if self._limit is not None:
+            until = began + self._limit
+        elif until <= began:
+            raise self._too_late()
         while True:
             try:
                 received = super().recv(min(size, _MAX_RECEIVED), flags)
             except BlockingIOError:
-                if not self._waited(select.POLLIN, seconds):
+                if not self._waited(select.POLLIN, until - time.monotonic()):
                     raise self._too_late() from None
             else:
                 HTTP_RECEIVED_BYTES.inc(len(received))

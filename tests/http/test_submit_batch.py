@@ -33,6 +33,7 @@ from .exchange import (
     assert_problem,
     bearer,
     certificate,
+    claims_of,
     enroll,
     post_event,
     post_signed,
@@ -304,6 +305,30 @@ class TestRefusals:
             assert "ratelimit" in answer.headers
 
 
+def test_a_small_batch_has_no_large_answer_however_much_is_wrong(
+    client: Client, relay: Headers
+) -> None:
+    bad = b'{"' + b"k" * 900 + b'": [' + b"1e400," * 110 + b"0]}"
+    answer = post_lines(client, relay, *[bad] * 300)
+    assert statuses(answer) == [400] * 300
+    assert {len(r["problem"]["errors"]) for r in results(answer)} == {batches.MAX_FAULTS}
+    assert len(answer.content) < 300 * 8000
+
+
+def test_a_revoked_devices_line_is_no_fault_of_the_relays(
+    client: Client, relay: Headers, services: Services, device: Device, device_token: str
+) -> None:
+    services.identities.revoke(claims_of(device_token)["jti"], "stolen")
+    signed = {"jwtEventData": device.sign(make_package(), certificate=device_token)}
+    answer = post_batch(client, relay, signed, make_package())
+    assert statuses(answer) == [401, 201]
+    assert results(answer)[0]["problem"]["code"] == "device_certificate_invalid"
+    alone = post_signed(client, relay, signed["jwtEventData"])
+    assert_problem(alone, 401, "device_certificate_invalid")
+    own = post_signed(client, bearer(device_token), device.sign(make_package()))
+    assert_problem(own, 401, "certificate_revoked")
+
+
 class TestOutages:
     @pytest.mark.parametrize("failing", ["media-", "pack-"])
     def test_without_storage_the_batch_is_503_and_comes_again(
@@ -334,10 +359,10 @@ class TestOutages:
         poison = str(uuid4())
         record = services.events.record
 
-        def refuse(events: list[NewEvent], signatures: Any = ()) -> set[str]:
+        def refuse(events: list[NewEvent]) -> set[str]:
             if any(event.event_id == poison for event in events):
                 raise ValueError("no row can be made of this")
-            return record(events, signatures)
+            return record(events)
 
         monkeypatch.setattr(services.events, "record", refuse)
         client = falcon.testing.TestClient(services.application())

@@ -252,7 +252,7 @@ class TestForwardedByARelay:
         revoked = client.simulate_delete(f"/api/v1/certificates/{certificate_id}", headers=admin)
         assert revoked.status_code == 204
         text = device.sign(make_package(), certificate=device_token)
-        assert_problem(post_signed(client, relay, text), 401, "certificate_revoked")
+        assert_problem(post_signed(client, relay, text), 401, "device_certificate_invalid")
         assert_problem(post_signed(client, bearer(device_token), text), 401, "certificate_revoked")
         assert_nothing_stored(services)
 

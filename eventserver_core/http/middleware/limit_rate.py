@@ -105,7 +105,7 @@ class LimitRate:
         resp.set_header("RateLimit", f"{name};r={decision.remaining};t={reset}")
         if not decision.allowed:
             RATELIMIT_REFUSALS.labels(route_class).inc()
-            size = f"; this one counts as {cost}, for its size" if cost > 1 else ""
+            size = f"; this one counts as {cost}, for what it holds" if cost > 1 else ""
             raise RateLimitedError(
                 f"more than {quota.limit} calls in {quota.window} seconds{size}",
                 decision.retry_after,

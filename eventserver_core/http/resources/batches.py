@@ -11,6 +11,7 @@ from eventserver_core.backends.auth import Credentials
 from eventserver_core.domain.canonical import count_values, parse_ijson
 from eventserver_core.domain.package import EventPackage
 from eventserver_core.errors import (
+    BackendContractError,
     BackendUnavailableError,
     ContentTooLargeError,
     EventServerError,
@@ -35,6 +36,9 @@ from eventserver_core.services.submission import Outcome, Submission
 
 MAX_VALUES = 400_000
 """How many members and elements the lines may have together, as ``canonical`` counts them."""
+
+MAX_FAULTS = 5
+"""How many faults of a line are told: a small batch could otherwise have an answer of any size."""
 
 _READ_SIZE = 64 * 1024
 
@@ -119,13 +123,11 @@ class EventBatchesResource(Resource):
 
     def _parsed(self, line: bytes) -> Any:
         if len(line) > self._max_json_size:
-            return ContentTooLargeError(
-                f"the line is larger than {self._max_json_size} bytes taken"
-            )
+            return ContentTooLargeError(f"a line is larger than {self._max_json_size} bytes taken")
         try:
             return parse_ijson(line)
         except EventServerError as ex:
-            return ex
+            return _without_burden(ex)
 
     def _checked(self, document: Any, submitter: Credentials) -> Submission | Exception:
         if isinstance(document, Exception):
@@ -136,9 +138,13 @@ class EventBatchesResource(Resource):
                 return self._ingest.check_package(document, submitter)
             signed = self._identities.check_signed_package(jws, submitter)
             return self._ingest.check_signed(jws, signed, submitter)
+        except BackendContractError as ex:
+            return ex  # what this line does to a plugin, the others need not
         except BackendUnavailableError:
             raise  # who signed can't be looked up now: no line fares better
         except EventServerError as ex:
+            return _without_burden(ex)
+        except Exception as ex:  # noqa: BLE001 - one line must not sink the others
             return ex
 
 
@@ -153,6 +159,17 @@ def _lines(body: Body) -> Iterator[bytes]:
             rest = bytearray(line)
     if rest:
         yield bytes(rest)
+
+
+def _without_burden(ex: EventServerError) -> EventServerError:
+    """Return an error with as few faults as are told.
+
+    Its traceback goes, which would keep the line and all that was made of it until the answer.
+    """
+    if isinstance(ex, InvalidInputError):
+        del ex.faults[MAX_FAULTS:]
+    ex.__cause__ = ex.__context__ = None
+    return ex.with_traceback(None)
 
 
 def _result(outcome: Outcome, request_id: str) -> dict[str, Any]:

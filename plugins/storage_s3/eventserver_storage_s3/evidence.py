@@ -160,15 +160,13 @@ class Evidence:
     def is_confirmed_by(self, receipt: Receipt, *, by_etag: bool, by_checksum: bool) -> bool:
         """Tell whether the answer to a write says by itself that all of it arrived.
 
-        No ETag is sent along, so one that is the MD5 was taken from what arrived.
-
         Args:
-            by_etag: whether an ETag that isn't the MD5 says that something is wrong.
+            by_etag: whether the ETag is the MD5 of what arrived.
             by_checksum: whether the SHA-256 was taken from what arrived, and isn't said back.
         """
         if receipt.checksum and receipt.checksum not in self.checksums:
             return False
-        if receipt.etag in self.etags:
+        if by_etag and receipt.etag in self.etags:
             return True
         return by_checksum and bool(receipt.checksum) and not (by_etag and receipt.etag)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,11 +18,13 @@ class Writer:
     """Writes numbers, and stands still while the gate is closed.
 
     Attributes:
+        error: what is raised where it fails.
         groups: what was written together, in order.
         threads: by which threads.
     """
 
     def __init__(self, fails: Callable[[Sequence[int]], bool] = lambda _group: False) -> None:
+        self.error: type[Exception] = ValueError
         self.gate = threading.Event()
         self.began = threading.Semaphore(0)
         self.groups: list[list[int]] = []
@@ -32,14 +35,19 @@ class Writer:
         self.began.release()
         assert self.gate.wait(PATIENCE)
         if self._fails(group):
-            raise ValueError(f"failed: {list(group)}")
+            raise self.error(f"failed: {list(group)}")
         self.groups.append(list(group))
         self.threads.append(threading.get_ident())
         return [f"wrote {number}" for number in group]
 
 
+def outage(ex: Exception) -> Exception | None:
+    return ConnectionError(*ex.args) if isinstance(ex, ConnectionError) else None
+
+
 def commits(writer: Writer, max_items: int = 100, max_weight: int = 1000) -> GroupCommit[int, str]:
-    return GroupCommit(writer.write, lambda n: n, max_items=max_items, max_weight=max_weight)
+    limits = {"max_items": max_items, "max_weight": max_weight}
+    return GroupCommit(writer.write, lambda n: n, outage, **limits)
 
 
 def hand_in(
@@ -50,8 +58,10 @@ def hand_in(
     assert writer.began.acquire(timeout=PATIENCE)
     for count, number in enumerate(numbers[1:], start=1):
         futures.append(pool.submit(commit.submit, number))
-        while len(commit._waiting) < count:
-            pass
+        deadline = time.monotonic() + PATIENCE
+        while len(commit._waiting) < count and time.monotonic() < deadline:
+            time.sleep(0)
+        assert len(commit._waiting) == count
     writer.gate.set()
     return futures
 
@@ -95,15 +105,26 @@ def test_one_that_cannot_be_written_fails_by_itself() -> None:
     assert sorted(number for group in writer.groups for number in group) == [1, 2, 3, 4, 6, 7, 8, 9]
 
 
-def test_a_failure_that_took_its_time_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_that_took_its_time_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventserver_core.services.group_commit._SECOND_TRY_SECONDS", -1.0)
     writer = Writer(fails=lambda group: len(group) > 1)
+    writer.error = ConnectionError
     with ThreadPoolExecutor(10) as pool:
         futures = hand_in(writer, commits(writer), range(1, 4), pool)
         assert futures[0].result(PATIENCE) == "wrote 1"
-        for future in futures[1:]:
-            with pytest.raises(ValueError, match=r"failed: \[2, 3\]"):
-                future.result(PATIENCE)
+        raised = [future.exception(PATIENCE) for future in futures[1:]]
+    assert [str(ex) for ex in raised] == ["failed: [2, 3]"] * 2
+    assert raised[0] is not raised[1]
+
+
+def test_a_fault_is_nobody_elses_however_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventserver_core.services.group_commit._SECOND_TRY_SECONDS", -1.0)
+    writer = Writer(fails=lambda group: 3 in group)
+    with ThreadPoolExecutor(10) as pool:
+        futures = hand_in(writer, commits(writer), range(1, 5), pool)
+        with pytest.raises(ValueError, match=r"failed: \[3\]"):
+            futures.pop(2).result(PATIENCE)
+        assert [f.result(PATIENCE) for f in futures] == ["wrote 1", "wrote 2", "wrote 4"]
 
 
 def test_a_leader_that_dies_takes_nobody_with_it() -> None:

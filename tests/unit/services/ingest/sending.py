@@ -11,7 +11,7 @@ from eventserver_core.backends.auth import Credentials, Role, SignedPackage
 from eventserver_core.backends.storage import StoredObject, Upload
 from eventserver_core.builtin.storage_filesystem import FilesystemStorage
 from eventserver_core.db.connection import Database
-from eventserver_core.db.event_rows import NewEvent, NewSignature
+from eventserver_core.db.event_rows import NewEvent
 from eventserver_core.db.events import EventRepository
 from eventserver_core.domain.canonical import canonicalize
 from eventserver_core.services.ingest import IngestEvents, IngestLimits
@@ -67,12 +67,10 @@ class RecordingEvents(EventRepository):
         self._notes = notes
         self._crash = crash
 
-    def record(
-        self, events: Sequence[NewEvent], signatures: Sequence[NewSignature] = ()
-    ) -> set[str]:
+    def record(self, events: Sequence[NewEvent]) -> set[str]:
         if self._crash == "before the row":
             raise Crash
-        inserted = super().record(events, signatures)
+        inserted = super().record(events)
         self._notes.append("row")
         if self._crash == "after the row":
             raise Crash
