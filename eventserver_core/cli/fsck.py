@@ -127,7 +127,7 @@ def command(
         document = _document(scope, findings, tally, started_at) | {"chainAsked": not skip_chain}
         report.write(json.dumps(document, indent=2) + "\n")
     if not quiet:
-        _print_summary(findings, tally)
+        _print_summary(scope, findings, tally)
     if findings.damage:
         sys.exit(EXIT_FAILURE)
     if findings.not_checked:
@@ -179,9 +179,11 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def _print_summary(findings: _Findings, tally: Tally) -> None:
+def _print_summary(scope: Scope, findings: _Findings, tally: Tally) -> None:
+    # else a sample would pass for all that there is
+    drawn = ", drawn at random" if findings.total == scope.sample else ""
     for name, count in (
-        ("events", f"{tally.events} of {findings.total}"),
+        ("events", f"{tally.events} of {findings.total}{drawn}"),
         ("media", tally.media),
         ("signed packages", tally.signed_packages),
         ("bytes read", tally.bytes_read),

@@ -75,10 +75,11 @@ class GroupCommit(Generic[_Item, _Outcome]):
 
     def _lead(self) -> None:
         """Write the next group, this thread's item first, and have another thread lead on."""
-        with self._lock:
-            group = self._next_group()
         began = time.monotonic()
+        group: list[_Ticket[_Item, _Outcome]] = []
         try:
+            with self._lock:
+                group = self._next_group()
             outcomes = self._write([ticket.item for ticket in group])
             for ticket, outcome in zip(group, outcomes, strict=True):
                 ticket.outcome, ticket.is_written = outcome, True

@@ -285,6 +285,10 @@ class TestRefusals:
         refused = post_batch(client, relay, *(make_package() for _ in range(4)))
         assert_problem(refused, 429, "rate_limited")
         assert "retry-after" in refused.headers
+        unread = CountedStream(itertools.repeat(b"x" * 1000))
+        sent = post_stream(client, relay, unread, NDJSON, path=BATCH)
+        assert (sent[0], unread.taken) == (429, 0)
+        client = falcon.testing.TestClient(services.application())  # that was not told anything
         assert (
             "r=0;"
             in post_batch(client, relay, *(make_package() for _ in range(3))).headers["ratelimit"]

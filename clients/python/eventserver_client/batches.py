@@ -16,7 +16,7 @@ from eventserver_client.transport import Answer, error_of
 MEDIA_TYPE = "application/x-ndjson"
 
 Event = Mapping[str, Any] | bytes | str
-"""A package, the JSON of what is sent of one, or a package as a device signed it (a JWS)."""
+"""A package, its JSON, or a package as a device signed it (a compact JWS)."""
 
 
 def line_of(event: Event) -> bytes:
@@ -25,26 +25,37 @@ def line_of(event: Event) -> bytes:
     Raises:
         ValueError: it is no JSON, or there is nothing of it.
     """
+    if isinstance(event, str) and event.lstrip().startswith("{"):
+        event = event.encode()  # no JWS begins so
     if isinstance(event, bytes):
         # both are blanks in JSON and neither may be in a string: nothing but the line changes
         line = event.replace(b"\n", b"\r")
     else:
         document = {"jwtEventData": event} if isinstance(event, str) else event
-        line = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+        try:
+            line = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+        except TypeError as ex:
+            raise ValueError(f"an event is no JSON: {ex}") from ex
     if not line.strip():
         raise ValueError("an event has no content")
     return line
 
 
-def cut(lines: Iterable[bytes], most_lines: int, most_bytes: int) -> Iterator[list[bytes]]:
-    """Return lines in batches as large as may be; a line that is larger has one of its own."""
-    batch: list[bytes] = []
+def cut(
+    events: Iterable[Event], most_lines: int, most_bytes: int
+) -> Iterator[list[tuple[Event, bytes]]]:
+    """Return events with their lines in batches as large as may be.
+
+    An event whose line is larger has a batch of its own.
+    """
+    batch: list[tuple[Event, bytes]] = []
     size = 0
-    for line in lines:
+    for event in events:
+        line = line_of(event)
         if batch and (len(batch) >= most_lines or size + len(line) + 1 > most_bytes):
             yield batch
             batch, size = [], 0
-        batch.append(line)
+        batch.append((event, line))
         size += len(line) + 1
     if batch:
         yield batch

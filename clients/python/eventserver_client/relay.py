@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 
 from eventserver_client.answers import EnrolledCertificates, Receipt
 from eventserver_client.batches import MEDIA_TYPE, Event, cut, line_of, results_in
 from eventserver_client.client import Client, path_of
-from eventserver_client.errors import EventServerError
+from eventserver_client.errors import EventServerError, RefusedError
 from eventserver_client.reading import read
 from eventserver_client.transport import post_bytes, post_json
 
@@ -35,7 +35,10 @@ class RelayClient(Client):
             EventServerError: the request failed as a whole; a ``RefusedError`` with status 413
                 where it is too large.
             ValueError: an event is no JSON.
+            TypeError: that is one event, and no list of them.
         """
+        if isinstance(events, Mapping | bytes | str):
+            raise TypeError("that is one event; put it into a list")
         return self._sent([line_of(event) for event in events])
 
     def submit_many(
@@ -43,7 +46,7 @@ class RelayClient(Client):
         events: Iterable[Event],
         most_events: int = BATCH_EVENTS,
         most_bytes: int = BATCH_SIZE,
-    ) -> Iterator[Receipt | EventServerError]:
+    ) -> Iterator[tuple[Event, Receipt | EventServerError]]:
         """Send any number of events, in as few requests as may be, while the results are read.
 
         Nothing is sent before the first result is asked for, and no more than a batch ahead.
@@ -54,14 +57,21 @@ class RelayClient(Client):
             most_bytes: of one request; a larger event has one of its own.
 
         Yields:
-            For each event, in order, its receipt or what sending it alone would have raised.
+            Each event, in order, with its receipt or what sending it alone would have raised.
 
         Raises:
             EventServerError: a request failed as a whole, and nothing after it was sent.
             ValueError: an event is no JSON.
         """
-        for lines in cut(map(line_of, events), most_events, most_bytes):
-            yield from self._sent(lines)
+        for batch in cut(events, most_events, most_bytes):
+            found: list[Receipt | EventServerError]
+            try:
+                found = self._sent([line for _, line in batch])
+            except RefusedError as ex:
+                if len(batch) > 1 or ex.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                    raise
+                found = [ex]  # the event itself is too large, and the next needn't be
+            yield from zip((event for event, _ in batch), found, strict=True)
 
     def _sent(self, lines: list[bytes]) -> list[Receipt | EventServerError]:
         if not lines:

@@ -38,7 +38,7 @@ class RetryPolicy:
         most_tries: how often it is tried at most.
     """
 
-    deadline: float = 60.0
+    deadline: float = 90.0
     first_wait: float = 0.5
     longest_wait: float = 20.0
     most_tries: int = 10

@@ -170,7 +170,9 @@ def test_what_would_be_no_line_is_not_sent(
 def test_many_events_are_cut_into_batches(server: ScriptedServer, relay: RelayClient) -> None:
     server.script("POST", BATCH, echo)
     events = [{"id": str(number)} for number in range(7)]
-    assert ids(list(relay.submit_many(iter(events), most_events=3))) == list("0123456")
+    found = list(relay.submit_many(iter(events), most_events=3))
+    assert [event for event, _ in found] == events
+    assert ids([result for _, result in found]) == list("0123456")
     assert [len(lines(request)) for request in server.received] == [3, 3, 1]
 
 
@@ -189,7 +191,30 @@ def test_endless_events_are_sent_while_results_are_read(
     server.script("POST", BATCH, echo, echo, problem(413, "content_too_large"))
     endless: Iterator[Any] = ({"id": str(number)} for number in itertools.count())
     found = relay.submit_many(endless, most_events=2)
-    assert ids(list(itertools.islice(found, 4))) == list("0123")
+    assert ids([result for _, result in itertools.islice(found, 4)]) == list("0123")
     assert len(server.received) == 2
     with pytest.raises(RefusedError, match="content_too_large"):
         next(found)
+
+
+def test_an_event_that_is_too_large_by_itself_fails_by_itself(
+    server: ScriptedServer, relay: RelayClient
+) -> None:
+    server.script("POST", BATCH, echo, problem(413, "content_too_large"), echo)
+    events = [{"id": "0"}, {"id": "1", "note": "x" * 100}, {"id": "2"}]
+    first, large, last = relay.submit_many(events, most_bytes=60)
+    assert [event for event, _ in (first, large, last)] == events
+    assert ids([first[1], last[1]]) == ["0", "2"]
+    assert isinstance(large[1], RefusedError)
+    assert large[1].status == 413
+
+
+def test_json_is_taken_as_text_too_and_one_event_is_no_list(
+    server: ScriptedServer, relay: RelayClient
+) -> None:
+    server.script("POST", BATCH, echo)
+    assert ids(relay.submit_batch([' {"id":\n"7"}'])) == ["7"]
+    with pytest.raises(TypeError, match="list"):
+        relay.submit_batch({"id": "7"})
+    with pytest.raises(ValueError, match="no JSON"):
+        relay.submit_batch([{"id": object()}])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,14 @@ from typing import Any
 
 import falcon
 
-from eventserver_core.backends.ratelimit import Quota, RateLimiter
+from eventserver_core.backends.ratelimit import Quota, RateDecision, RateLimiter
 from eventserver_core.errors import RateLimitedError
 from eventserver_core.http.access import Access
 from eventserver_core.metrics.definitions import RATELIMIT_REFUSALS
+
+_MAX_REMEMBERED = 10_000
+_SHORTEST_PAUSE = 1.0
+"""Seconds; for so long who has used up all that there is has no batch read."""
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -53,7 +58,7 @@ class RateLimits:
             calls: how many it stands for, whatever its size.
         """
         chunked = req.content_length is None and req.get_header("Transfer-Encoding") is not None
-        declared = self.max_body_size if chunked else req.content_length or 0
+        declared = self.max_body_size if chunked and calls == 1 else req.content_length or 0
         size = min(declared, self.max_body_size)  # of more, nothing is read
         return min(max(calls, 1 + size // self.unit_size), quota.limit)
 
@@ -73,6 +78,7 @@ class LimitRate:
         self._limiter = limiter
         self._limits = limits
         self._trusted = trusted_proxies
+        self._refused: dict[tuple[str, str], tuple[float, int]] = {}
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, _resource: Any, _params: Any
@@ -83,10 +89,11 @@ class LimitRate:
         credentials = getattr(req.context, "credentials", None)
         identity = credentials.subject if credentials else f"address:{self._network(req)}"
         charge = partial(self._charge, req, resp, identity, access.route_class)
-        if access.counts_lines and credentials is not None and credentials.role in access.roles:
-            req.context.charge = charge  # by the resource, once it has read how much it is
-        else:
+        if not access.counts_lines or credentials is None or credentials.role not in access.roles:
             charge(1)
+        else:
+            self._refuse_at_once(resp, identity, access.route_class)
+            req.context.charge = charge  # by the resource, once it has read how much it is
 
     def _charge(
         self,
@@ -99,10 +106,9 @@ class LimitRate:
         quota = self._limits.quota(route_class)
         cost = self._limits.cost(req, quota, calls)
         decision = self._limiter.hit(identity, quota, cost)
-        name = f'"{quota.policy}"'
-        resp.set_header("RateLimit-Policy", f"{name};q={quota.limit};w={quota.window}")
-        reset = math.ceil(decision.reset_after)
-        resp.set_header("RateLimit", f"{name};r={decision.remaining};t={reset}")
+        if not decision.allowed or not decision.remaining:
+            self._remember(identity, route_class, decision)
+        _tell(resp, quota, decision.remaining, decision.reset_after)
         if not decision.allowed:
             RATELIMIT_REFUSALS.labels(route_class).inc()
             size = f"; this one counts as {cost}, for what it holds" if cost > 1 else ""
@@ -110,6 +116,27 @@ class LimitRate:
                 f"more than {quota.limit} calls in {quota.window} seconds{size}",
                 decision.retry_after,
             )
+
+    def _remember(self, identity: str, route_class: str, decision: RateDecision) -> None:
+        if len(self._refused) >= _MAX_REMEMBERED:
+            self._refused.clear()
+        until = time.monotonic() + max(decision.retry_after, _SHORTEST_PAUSE)
+        self._refused[identity, route_class] = until, decision.remaining
+
+    def _refuse_at_once(self, resp: falcon.Response, identity: str, route_class: str) -> None:
+        """Refuse who comes back before it was told to: reading a batch costs more than a refusal.
+
+        Raises:
+            RateLimitedError: it did.
+        """
+        until, remaining = self._refused.get((identity, route_class), (0.0, 0))
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        quota = self._limits.quota(route_class)
+        _tell(resp, quota, remaining, left)
+        RATELIMIT_REFUSALS.labels(route_class).inc()
+        raise RateLimitedError(f"more than {quota.limit} calls in {quota.window} seconds", left)
 
     def address(self, req: falcon.Request) -> str:
         """Return the address that a request came from, past the proxies that are trusted."""
@@ -132,6 +159,12 @@ class LimitRate:
     def _is_trusted(self, address: str) -> bool:
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._trusted)
+
+
+def _tell(resp: falcon.Response, quota: Quota, remaining: int, reset_after: float) -> None:
+    name = f'"{quota.policy}"'
+    resp.set_header("RateLimit-Policy", f"{name};q={quota.limit};w={quota.window}")
+    resp.set_header("RateLimit", f"{name};r={remaining};t={math.ceil(reset_after)}")
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,6 +111,8 @@ class EventBatchesResource(Resource):
         values = 0
         for number, line in enumerate(_lines(Body(req, self._max_size, self._request_timeout)), 1):
             values += count_values(line)
+            document = self._parsed(line) if line.strip() else None
+            values += _signed_values(document)
             if number > self._max_events:
                 raise ContentTooLargeError(
                     f"more than the {self._max_events} lines taken in one batch; send several"
@@ -119,7 +122,7 @@ class EventBatchesResource(Resource):
                     f"more than {MAX_VALUES} members and elements in one batch; send several"
                 )
             if line.strip():
-                yield number, self._parsed(line)
+                yield number, document
 
     def _parsed(self, line: bytes) -> Any:
         if len(line) > self._max_json_size:
@@ -159,6 +162,16 @@ def _lines(body: Body) -> Iterator[bytes]:
             rest = bytearray(line)
     if rest:
         yield bytes(rest)
+
+
+def _signed_values(document: Any) -> int:
+    """Return how many members and elements a signed package has at most, in its base64."""
+    jws = document.get("jwtEventData") if isinstance(document, dict) else None
+    claims = jws.split(".", 2)[1] if isinstance(jws, str) and jws.count(".") == 2 else ""
+    try:
+        return count_values(urlsafe_b64decode(claims + "=="))
+    except ValueError:
+        return 0  # whatever it is, it is no JWS
 
 
 def _without_burden(ex: EventServerError) -> EventServerError:

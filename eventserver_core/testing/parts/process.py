@@ -158,8 +158,12 @@ class Part(ABC):
         """Kill it and all that it started with SIGKILL, at once."""
         if self._process is None:
             return
+        # stopped, it starts nothing that would outlive it and keep the next one from its memory
+        self._process.send_signal(signal.SIGSTOP)
+        killed = self.processes()
         self._signal_all(signal.SIGKILL)
         self._process.wait(START_SECONDS)
+        psutil.wait_procs(killed, START_SECONDS)
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop or kill it, and return once it does its work again."""
