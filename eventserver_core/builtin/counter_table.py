@@ -25,7 +25,7 @@ from pathlib import Path
 
 COUNTERS = 61
 MAX_COUNT = 2**32 - 1
-LOCK_TIMEOUT = 0.02
+LOCK_TIMEOUT = 0.25
 """How long to wait for a set in seconds: once among threads, once among processes."""
 
 _MAGIC = b"ESRATE01"

@@ -100,9 +100,12 @@ def reserve_or_warn() -> None:
     if directory := os.environ.get(VARIABLE):
         for name, size in _SIZES.items():
             path = Path(directory) / f"{name}_{os.getpid()}.db"
+            # under another name until it has its space: an empty file ends whoever scrapes
+            new = path if path.exists() else path.with_suffix(".new")
             try:
-                with path.open("ab") as file:
+                with new.open("ab") as file:
                     os.posix_fallocate(file.fileno(), 0, size)
+                new.rename(path)
             except OSError as ex:
                 _log.warning("metrics_short_of_space", directory=directory, error=ex.strerror)
                 return

@@ -191,7 +191,8 @@ def test_one_launch_waits_for_another_only_so_long(
                 hurried.launch(make_request())
         finally:
             go_on.set()
-        assert [machine.id for _, machine in patient.launched()] == [launch.result().id]
+            launched = launch.result()
+        assert [machine.id for _, machine in patient.launched()] == [launched.id]
 
 
 def test_a_certificate_that_does_not_hold_is_told(make_provisioning: Make, gateway: Any) -> None:
