@@ -31,6 +31,7 @@ from .exchange import (
     Headers,
     assert_nothing_stored,
     assert_problem,
+    base64url,
     bearer,
     certificate,
     claims_of,
@@ -265,6 +266,17 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setattr(batches, "MAX_VALUES", 100)
         answer = post_lines(client, relay, b"[" + b"0," * 60 + b"0]", b"[" + b"0," * 60 + b"0]")
+        assert "members and elements" in assert_problem(answer, 413, "content_too_large")["detail"]
+
+    def test_what_a_signed_package_has_in_its_base64_is_counted_with_the_rest(
+        self, client: Client, relay: Headers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "MAX_VALUES", 100)
+        claims = base64url(b'{"payload": [' + b"0," * 60 + b"0]}")
+        signed, none = line({"jwtEventData": f"e30.{claims}.e30"}), line({"jwtEventData": "a.é.c"})
+        assert statuses(post_lines(client, relay, signed)) == [401]
+        assert statuses(post_lines(client, relay, none)) == [400]
+        answer = post_lines(client, relay, signed, signed)
         assert "members and elements" in assert_problem(answer, 413, "content_too_large")["detail"]
 
     def test_another_media_type_an_empty_batch_and_a_compressed_one(

@@ -27,6 +27,7 @@ from eventserver_core.http.openapi.answers.events import BatchAnswer, SignedEven
 from eventserver_core.http.openapi.operation import NDJSON, Answer, Operation, RequestBody
 from eventserver_core.http.resources.events import (
     EXAMPLES,
+    SIGNED,
     is_slow,
     receipt_document,
     signed_package_in,
@@ -166,7 +167,7 @@ def _lines(body: Body) -> Iterator[bytes]:
 
 def _signed_values(document: Any) -> int:
     """Return how many members and elements a signed package has at most, in its base64."""
-    jws = document.get("jwtEventData") if isinstance(document, dict) else None
+    jws = document.get(SIGNED) if isinstance(document, dict) else None
     claims = jws.split(".", 2)[1] if isinstance(jws, str) and jws.count(".") == 2 else ""
     try:
         return count_values(urlsafe_b64decode(claims + "=="))

@@ -39,7 +39,7 @@ from eventserver_core.services.submission import Receipt
 _SLOW_SECONDS = 1.0
 _FORM_OVERHEAD = 64 * 1024
 _EVENT_PART, _MEDIA_PART = "event", "media"
-_SIGNED = "jwtEventData"
+SIGNED = "jwtEventData"
 
 _DETAILS = (
     "The same package again answers 200 with the same body, however often; nothing is stored twice."
@@ -202,11 +202,11 @@ def signed_package_in(document: Any) -> str | None:
     Raises:
         InvalidPackageError: what is there is no JWS.
     """
-    if not isinstance(document, dict) or _SIGNED not in document:
+    if not isinstance(document, dict) or SIGNED not in document:
         return None
-    jws = document[_SIGNED]
+    jws = document[SIGNED]
     if not isinstance(jws, str) or not jws.isascii():
-        fault = Fault(f"/{_SIGNED}", "Input should be a compact JWS")
+        fault = Fault(f"/{SIGNED}", "Input should be a compact JWS")
         raise InvalidPackageError("the signed package is not a JWS", [fault])
     return jws
 
