@@ -1,7 +1,7 @@
 """The bucket: each thing that is asked of it, with the encryption and the lock that it takes.
 
 The client has no public way to send a part, nor to write only what is new, so the requests for
-these go through its ``_execute``, which signs and sends any request; nothing else here is private.
+these go through its ``_execute``, which signs and sends any request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import structlog
-from minio import Minio
 from minio.commonconfig import CopySource
 from minio.datatypes import Object
 from minio.error import S3Error
@@ -24,6 +23,7 @@ from minio.retention import Retention
 from urllib3.response import BaseHTTPResponse
 
 from eventserver_core.errors import BackendUnavailableError, ConfigurationError
+from eventserver_storage_s3.client import Client, signed_digest
 from eventserver_storage_s3.configuration import Configuration
 from eventserver_storage_s3.evidence import CHECKSUM_HEADER, Digests, Receipt, SentPart, Word
 from eventserver_storage_s3.faults import BACKEND, NO_BUCKET, reported
@@ -66,7 +66,7 @@ class Bucket:
         self._key = configuration.customer_key
         self._seen_at = -math.inf
         try:
-            self._client = Minio(
+            self._client = Client(
                 configuration.host,
                 secure=configuration.secure,
                 region=configuration.region,
@@ -184,6 +184,7 @@ class Bucket:
         content: bytes,
         digests: Digests | None = None,
         *,
+        sha256: bytes | None = None,
         only_new: bool = False,
         locked: bool = False,
         encrypted: bool = True,
@@ -192,9 +193,10 @@ class Bucket:
 
         Args:
             digests: sent along for the store to check, if it knows how.
+            sha256: of the content, where it is known.
             only_new: have the store refuse it where there is such an object, if it knows how.
         """
-        headers = self._object_headers(locked=locked, encrypted=encrypted)
+        headers = self._object_headers(locked=locked, encrypted=encrypted) | signed_digest(sha256)
         if digests:
             headers[CHECKSUM_HEADER] = digests.checksum
         if only_new:
@@ -220,14 +222,23 @@ class Bucket:
         return found
 
     def send(
-        self, name: str, upload_id: str, number: int, content: bytes, checksum: str | None
+        self,
+        name: str,
+        upload_id: str,
+        number: int,
+        content: bytes,
+        checksum: str | None,
+        sha256: bytes | None = None,
     ) -> Receipt:
         """Send a part, in full or again.
 
         Args:
             checksum: its SHA-256, sent along for the store to check, if it knows how.
+            sha256: the same, where it is known.
         """
-        headers = self._key_headers() | ({CHECKSUM_HEADER: checksum} if checksum else {})
+        headers = self._key_headers() | signed_digest(sha256)
+        if checksum:
+            headers[CHECKSUM_HEADER] = checksum
         query = {"partNumber": str(number), "uploadId": upload_id}
         return Receipt.of(self._execute("PUT", name, headers, query, content).headers)
 

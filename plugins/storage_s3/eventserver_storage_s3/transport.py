@@ -27,6 +27,8 @@ _BACKOFF_FACTOR = 0.2
 _BACKOFF_MAX = 3.0
 _BACKOFF_JITTER = 0.1
 
+_LARGEST_WITH_HEAD = 64 * 1024
+
 _thread = threading.local()
 
 
@@ -87,18 +89,33 @@ class _TimedRetry(Retry):
 
 
 class _TimedConnection(HTTPConnection):
-    """A connection of which no step outlasts the call."""
+    """A connection of which no step outlasts the call.
+
+    A small body goes out together with its head: a store that gets the head by itself wakes up for
+    it, and once more for the rest.
+    """
+
+    _holds_head = False
+    _head = b""
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._holds_head = isinstance(body, bytes) and 0 < len(body) <= _LARGEST_WITH_HEAD
+        super().request(method, url, body, *args, **kwargs)
 
     def connect(self) -> None:
         self.timeout = self._bounded(self.timeout)
         super().connect()
 
     def send(self, data: Any) -> None:
+        if self._holds_head:
+            self._holds_head, self._head = False, data
+            return
+        head, self._head = self._head, b""
         if self.sock is None and self.auto_open:
             self.connect()
         # else a part would have to be sent within the time that connecting may take
         self.sock.settimeout(self._bounded(None))
-        super().send(data)
+        super().send(head + data if head else data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
         self.timeout = self._bounded(self.timeout)

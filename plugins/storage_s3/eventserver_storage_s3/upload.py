@@ -211,7 +211,9 @@ class _Parts:
         abilities, part = self._abilities, SentPart(number, "", sha256)
         checksum = part.checksum if self._checksummed else None
         try:
-            receipt = self._bucket.send(self.name, self._upload_id, number, content, checksum)
+            receipt = self._bucket.send(
+                self.name, self._upload_id, number, content, checksum, sha256
+            )
         except S3Error as ex:
             if is_damaged(ex):
                 return None

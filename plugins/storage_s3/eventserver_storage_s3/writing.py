@@ -119,7 +119,9 @@ class Writer:
         abilities = self.abilities()
         sent = digests if abilities.checksums else None
         try:
-            receipt = self.bucket.put(key, content, sent, only_new=only_new, locked=True)
+            receipt = self.bucket.put(
+                key, content, sent, sha256=digests.sha256, only_new=only_new, locked=True
+            )
         except S3Error as ex:
             if only_new and is_taken(ex):
                 return self.holds(key, evidence)

@@ -195,3 +195,22 @@ def test_an_answer_that_is_not_s3s_is_not_taken_for_one(
     proxy.fail(kind, fault)
     with pytest.raises(BackendUnavailableError, match="storage=s3"):
         unconditional.put(KEY, CONTENT)
+
+
+def test_the_digest_of_what_is_sent_is_signed(
+    proxied: S3Storage, make_proxied: Callable[..., S3Storage], proxy: Any
+) -> None:
+    proxied.put(KEY, CONTENT)
+    (put,) = (r for r in proxy.seen if r.kind == "PUT object" and KEY in r.target)
+    assert put.headers["x-amz-content-sha256"] == sha256_hex(CONTENT)
+    assert "content-md5" not in put.headers
+    proxy.heal()
+    large = CONTENT * 300
+    with make_proxied(s3__part_size="5242880").upload() as upload:
+        upload.write(large)
+        upload.commit(f"media-{sha256_hex(large)}")
+    parts = [request for request in proxy.seen if request.kind == "part"]
+    assert [r.headers["x-amz-content-sha256"] for r in parts] == [
+        sha256_hex(request.body) for request in parts
+    ]
+    assert len(parts) > 1
