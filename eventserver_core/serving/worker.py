@@ -12,7 +12,6 @@ poller, as idle kept-alive connections do, and holds nobody up.
 from __future__ import annotations
 
 import contextvars
-import gc
 import json
 import re
 import selectors
@@ -29,6 +28,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_REQUESTS
+from eventserver_core.serving import garbage
 from eventserver_core.serving.deadline_socket import DeadlineSocket
 
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
@@ -47,7 +47,6 @@ MAX_HEAD_SIZE = 64 * 1024
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _READ_SIZE = 16 * 1024
-_GC_THRESHOLDS = (700, 20, 20)
 _MAX_DRAIN = 1024 * 1024
 
 
@@ -59,11 +58,7 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        # what was made by now stays for good; walking through all of it again and again, in search
-        # of garbage, took a third of what a batch of events costs
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        garbage.begin()
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -182,7 +177,10 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         conn.sock.expect_headers()
         # in a context of its own: what one request binds must not be logged with the next
-        return contextvars.copy_context().run(super().handle, conn)
+        try:
+            return contextvars.copy_context().run(super().handle, conn)
+        finally:
+            garbage.after_request()
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         conn.sock.expect_body(self.request_timeout)
