@@ -6,11 +6,14 @@ import logging
 import logging.config
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
+
+from eventserver_core.json_text import write_json
 
 _SECRETS = re.compile(
     r"(?<=://)[^/\s:@\"']*:[^/\s\"']+(?=@)"  # user and password in an address
@@ -75,7 +78,7 @@ def configure(level: str, format_: str) -> None:
         final: list[Processor] = [
             # never with the frames' local variables: they hold tokens, keys and what people wrote
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.JSONRenderer(_line, default=str),
         ]
     else:
         colors = sys.stderr.isatty()
@@ -122,6 +125,10 @@ def configure(level: str, format_: str) -> None:
             },
         }
     )
+
+
+def _line(event: Any, default: Callable[[Any], Any]) -> str:
+    return write_json(event, default).decode()
 
 
 class _ScrubbingFormatter(structlog.stdlib.ProcessorFormatter):

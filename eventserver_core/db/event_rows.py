@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
+from eventserver_core.json_text import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,12 @@ def insert_rows(database: Any, is_sqlite: bool, events: Sequence[NewEvent]) -> s
     """
     if not events:
         return set()
-    text = json.dumps([_members(event) for event in events])
+    text = write_json([_members(event) for event in events]).decode()
     return {digest for (digest,) in database.execute_sql(_INSERT[is_sqlite], [text]).fetchall()}
 
 
 def _members(event: NewEvent) -> dict[str, Any]:
-    members = {name: getattr(event, name) for name in COLUMNS}
-    return members | {"received_at": to_milliseconds(event.received_at)}
+    """Return what a row has; what isn't named is NULL."""
+    members = {name: value for name in COLUMNS if (value := getattr(event, name)) is not None}
+    members["received_at"] = to_milliseconds(event.received_at)
+    return members

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?"
@@ -33,6 +34,7 @@ def parse_rfc3339(text: str) -> datetime:
         raise ValueError("the date is out of range") from ex
 
 
+@lru_cache(maxsize=1024)  # those of a batch, each several times
 def format_rfc3339(moment: datetime) -> str:
     """Write a moment as RFC 3339 in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -117,15 +117,12 @@ class ParsedPackage:
     Attributes:
         document: the JSON value exactly as received.
         model: the same, checked and typed.
+        event_id: the id in lower case: the same UUID is the same event however it is written.
     """
 
     document: Mapping[str, Any]
     model: EventPackage
-
-    @property
-    def event_id(self) -> str:
-        """The id in lower case: the same UUID is the same event however it is written."""
-        return self.model.id.lower()
+    event_id: str
 
     @property
     def created_at(self) -> datetime:
@@ -171,7 +168,7 @@ def check_package(document: Any) -> ParsedPackage:
     except ValidationError as ex:
         faults = first_faults(_faults(document, ex))
         raise InvalidPackageError("the body is not an event package", faults) from ex
-    return ParsedPackage(document, model)
+    return ParsedPackage(document, model, model.id.lower())
 
 
 def _faults(document: Mapping[str, Any], error: ValidationError) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import falcon
+from falcon.media import JSONHandler
 
 from eventserver_core.backends.ratelimit import RateLimiter
 from eventserver_core.http import errors
@@ -43,6 +44,7 @@ from eventserver_core.http.resources.identity import (
     PowVerificationResource,
 )
 from eventserver_core.http.resources.metrics import MetricsResource
+from eventserver_core.json_text import write_json
 from eventserver_core.metrics.scrape import Scrape
 from eventserver_core.services.evidence import EvidenceArchive
 from eventserver_core.services.health import CheckHealth
@@ -103,6 +105,7 @@ def create_app(
         origins = "*" if "*" in options.allowed_origins else options.allowed_origins
         middleware.append(AllowOrigins(allow_origins=origins, expose_headers=_EXPOSED))
     app: falcon.App[Any, Any] = falcon.App(middleware=middleware)
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSONHandler(dumps=write_json)
     app.req_options.strip_url_path_trailing_slash = False
     errors.install(app)
     sending: dict[str, Any] = {

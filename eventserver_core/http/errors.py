@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -39,6 +38,7 @@ from eventserver_core.errors import (
     UnsupportedMediaError,
 )
 from eventserver_core.http.middleware.tag_request import tag
+from eventserver_core.json_text import write_json
 from eventserver_core.log import get_logger, scrub
 from eventserver_core.pki.refusals import RefusedRequestError
 
@@ -159,7 +159,7 @@ def _answer(resp: falcon.Response, document: Mapping[str, Any]) -> None:
     resp.status = f"{status.value} {status.phrase}"
     resp.content_type = CONTENT_TYPE
     resp.cache_control = ["no-store"]
-    resp.data = json.dumps(document).encode("utf-8", "replace")
+    resp.data = write_json(document)
 
 
 def validation_faults(errors: list[Any]) -> list[Fault]:

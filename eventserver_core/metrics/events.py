@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 from eventserver_core.errors import EventServerError
@@ -13,9 +15,17 @@ class _Receipt(Protocol):
     def created(self) -> bool: ...
 
 
-def count_event(outcome: _Receipt | Exception) -> None:
-    """Count an event as stored, repeated, or refused for a reason."""
+def count_events(outcomes: Iterable[_Receipt | Exception]) -> None:
+    """Count events as stored, repeated, or refused for a reason."""
+    for (word, code), number in Counter(map(_labels, outcomes)).items():
+        if word:
+            EVENTS.labels(word, code).inc(number)
+
+
+def _labels(outcome: _Receipt | Exception) -> tuple[str, str]:
+    """Return what an outcome counts as: nothing where it is a fault of ours."""
     if isinstance(outcome, EventServerError):
-        EVENTS.labels("refused", outcome.code).inc()
-    elif not isinstance(outcome, Exception):
-        EVENTS.labels("stored" if outcome.created else "repeated", "").inc()
+        return "refused", outcome.code
+    if isinstance(outcome, Exception):
+        return "", ""
+    return ("stored" if outcome.created else "repeated"), ""

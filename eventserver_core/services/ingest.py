@@ -35,7 +35,7 @@ from eventserver_core.errors import (
 )
 from eventserver_core.log import get_logger
 from eventserver_core.metrics.definitions import MEDIA_BYTES
-from eventserver_core.metrics.events import count_event
+from eventserver_core.metrics.events import count_events
 from eventserver_core.services.group_commit import GroupCommit
 from eventserver_core.services.media import (
     Content,
@@ -149,17 +149,13 @@ class IngestEvents:
         try:
             recorded = iter(self._recorder.record(submissions))
         except EventServerError as ex:
-            for found in checked:
-                count_event(found if isinstance(found, Exception) else ex)
+            count_events(found if isinstance(found, Exception) else ex for found in checked)
             raise
         except Exception:  # noqa: BLE001 - one event must not stand in the way of all others
             _log.exception("batch_split", events=len(submissions))
             recorded = iter([self._recorded_alone(found) for found in submissions])
-        outcomes: list[Outcome] = []
-        for found in checked:
-            outcome = next(recorded) if isinstance(found, Submission) else found
-            _count(found, outcome)
-            outcomes.append(outcome)
+        outcomes = [next(recorded) if isinstance(f, Submission) else f for f in checked]
+        _count(checked, outcomes)
         created = [o for o in outcomes if isinstance(o, Receipt) and o.created]
         _log.info(
             "batch_taken",
@@ -272,9 +268,9 @@ class IngestEvents:
                 self._recorder.publish(submission)  # so that nobody else waits for it
             outcome = self._group.submit(submission)
         except EventServerError as ex:
-            _count(ex, ex)
+            count_events([ex])
             raise
-        _count(submission, outcome)
+        _count([submission], [outcome])
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.created:
@@ -333,10 +329,16 @@ def _outage(ex: Exception) -> Exception | None:
     return None
 
 
-def _count(checked: Submission | Exception, outcome: Outcome) -> None:
-    count_event(outcome)
-    if isinstance(checked, Submission) and isinstance(outcome, Receipt) and outcome.created:
-        MEDIA_BYTES.inc(checked.content.size if checked.content else 0)
+def _count(checked: Sequence[Submission | Exception], outcomes: Sequence[Outcome]) -> None:
+    count_events(outcomes)
+    media_size = sum(
+        submission.content.size
+        for submission, outcome in zip(checked, outcomes, strict=True)
+        if isinstance(outcome, Receipt) and outcome.created
+        if isinstance(submission, Submission) and submission.content
+    )
+    if media_size:
+        MEDIA_BYTES.inc(media_size)
 
 
 def _too_large(taken: str) -> ContentTooLargeError:

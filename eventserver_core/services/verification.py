@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from eventserver_core.domain.proof import (
     verdict,
 )
 from eventserver_core.errors import BackendContractError, NotFoundError
+from eventserver_core.json_text import write_json
 from eventserver_core.log import get_logger
 from eventserver_core.services.chain_answers import ChainAnswers
 from eventserver_core.services.recent import Recent
@@ -181,8 +181,8 @@ class Verifications:
             raise NotFoundError(_NOT_FOUND)
         document = self.proof(event)
         if document is None:
-            return GivenProof(_json(_pending(event)), pending=True, final=False)
-        content, final = _json(document), event.status == CONFIRMED
+            return GivenProof(write_json(_pending(event)), pending=True, final=False)
+        content, final = write_json(document), event.status == CONFIRMED
         if final:
             looked_up_at = known.looked_up_at if known else self._clock()
             self._remembered.put(digest_hex, _Confirmed(event, looked_up_at, content))
@@ -279,7 +279,3 @@ class Verifications:
 
 def _pending(event: EventState | EventRecord) -> dict[str, Any]:
     return make_pending_proof(event.event_id, event.digest_hex, event.status)
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -21,6 +20,7 @@ from eventserver_core.http.openapi.operation import (
     Answer,
     Operation,
 )
+from eventserver_core.json_text import write_json
 from eventserver_core.services.evidence import EvidenceArchive, package_name
 from eventserver_core.services.verification import Verification, Verifications
 
@@ -87,7 +87,7 @@ class EventVerificationResource(Resource):
         passing = {"verifiedAt"} | ({"confirmations"} if found.final else set())
         lasting = {name: value for name, value in answer.items() if name not in passing}
         kept = _FOR_A_MINUTE if found.final else _ASK_AGAIN
-        answer_unless_known(req, resp, _json(answer), kept, same_as=_json(lasting))
+        answer_unless_known(req, resp, write_json(answer), kept, same_as=write_json(lasting))
 
 
 class EventProofResource(Resource):
@@ -166,10 +166,6 @@ def _digest(text: str) -> str:
     if not _HASH.match(text):
         raise InvalidInputError("a hash is 64 hex digits")
     return text.lower()
-
-
-def _json(answer: dict[str, Any]) -> bytes:
-    return json.dumps(answer).encode()
 
 
 def _verification(found: Verification) -> dict[str, Any]:
