@@ -84,6 +84,7 @@ class Stage:
         self._quick = quick
         self._settings: dict[str, str] = {}
         self._authorizations: list[str] = []
+        self._databases: list[str] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -133,9 +134,19 @@ class Stage:
         """Make a database with the schema in it, and return its address."""
         self.postgresql.create_database(name)
         database = self.postgresql.database_url(name)
+        self._databases.append(database)
         with self._local_server(f"{name}-migrate", database) as process:
             _run(process, "migrate", "up")
         return database
+
+    def settle(self) -> None:
+        """Have PostgreSQL look at what its tables hold, as it does by itself once a minute.
+
+        Until then it plans for empty ones.
+        """
+        for database in self._databases:
+            with psycopg.connect(database, autocommit=True) as connection:
+                connection.execute("ANALYZE")
 
     def floor(
         self, database: str, make_call: MakeCall, *, processes: int, threads: int

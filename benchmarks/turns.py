@@ -28,6 +28,7 @@ def in_turn(stage: Stage, sides: Mapping[str, Side], *, rounds: int, seconds: fl
     """
     for side in sides.values():
         side(seconds * _WARM_UP_SHARE)
+    stage.settle()
     found: list[Round] = []
     for number in range(1, rounds + 1):
         for name, side in sides.items():
