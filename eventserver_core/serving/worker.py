@@ -30,6 +30,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_REQUESTS
 from eventserver_core.serving import garbage
 from eventserver_core.serving.deadline_socket import DeadlineSocket
+from eventserver_core.serving.direct_unreader import DirectUnreader
 
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
@@ -118,6 +119,7 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
         elif _HEAD_END.search(head):
             conn.init()
+            conn.parser.unreader = DirectUnreader(conn.sock)
             conn.parser.unreader.unread(bytes(head))
             conn.data_ready = True
             super().enqueue_req(conn)

@@ -45,7 +45,8 @@ class S3Upload:
         self._writer = writer
         self._bucket = writer.bucket
         self._key = key
-        self._buffer = bytearray()
+        self._held: deque[memoryview] = deque()
+        self._held_size = 0
         self._size = 0
         self._parts: _Parts | None = None
         self._is_open = True
@@ -55,7 +56,7 @@ class S3Upload:
 
     def __exit__(self, *exc_info: object) -> None:
         self._is_open = False
-        self._buffer.clear()
+        self._held.clear()
         if self._parts is not None:
             self._parts.discard()
 
@@ -65,8 +66,9 @@ class S3Upload:
         # whatever fails from here on, nobody knows which bytes were taken
         self._is_open = False
         self._size += len(chunk)
-        self._buffer += chunk
-        if len(self._buffer) > self._writer.part_size:
+        self._held.append(memoryview(bytes(chunk)))
+        self._held_size += len(chunk)
+        if self._held_size > self._writer.part_size:
             with self._bucket.call("the object cannot be sent"):
                 self._send_full_parts()
         self._is_open = True
@@ -77,7 +79,7 @@ class S3Upload:
         if self._key is not None and self._key != key:
             raise ValueError(f"this upload was begun for another key than {key}")
         self._require_open()
-        last = bytes(self._buffer)
+        last = b"".join(self._held)  # which stays: the same commit may be repeated
         with self._bucket.call(f"{key} cannot be stored"):
             if self._parts is None:
                 return self._writer.store(key, last, Digests.of(last))
@@ -95,12 +97,20 @@ class S3Upload:
             self._parts = _Parts(self._writer, name, locked=self._key is not None)
         size = self._writer.part_size
         # the last part stays: it is sent by the commit, which may then be repeated
-        while len(self._buffer) > size:
+        while self._held_size > size:
             self._parts.make_room()
-            with memoryview(self._buffer) as view:
-                part = bytes(view[:size])
-            del self._buffer[:size]
-            self._parts.send(part)
+            self._parts.send(self._take(size))
+
+    def _take(self, size: int) -> bytes:
+        taken: list[memoryview] = []
+        self._held_size -= size
+        while size > 0:
+            chunk = self._held.popleft()
+            if len(chunk) > size:
+                self._held.appendleft(chunk[size:])
+            taken.append(chunk[:size])
+            size -= len(taken[-1])
+        return b"".join(taken)
 
     def _require_open(self) -> None:
         if not self._is_open:

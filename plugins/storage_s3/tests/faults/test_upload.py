@@ -188,3 +188,19 @@ def test_media_that_are_there_already_are_not_published_again(
         proxy.heal()
         assert upload(proxied, key) == first
         assert not proxy.counts()["copy"] + proxy.counts()["finish"]
+
+
+@pytest.mark.parametrize("sizes", [(1, 11 * MIB - 1), (3 * MIB, 2 * MIB, 6 * MIB), (11 * MIB,)])
+def test_parts_are_full_however_the_bytes_come(
+    proxied: S3Storage, storage: S3Storage, proxy: Any, sizes: tuple[int, ...]
+) -> None:
+    proxy.heal()  # forget the probe's own part
+    came = bytearray(CONTENT)
+    with proxied.upload(KEY) as incoming:
+        for size in sizes:
+            incoming.write(came[:size])
+            came[:size] = b""
+        assert incoming.commit(KEY).size == len(CONTENT)
+    parts = [len(request.body) for request in proxy.seen if request.kind == "part"]
+    assert sorted(parts) == [MIB, 5 * MIB, 5 * MIB]
+    assert b"".join(storage.read(KEY)) == CONTENT
