@@ -81,7 +81,10 @@ def charge(req: falcon.Request, calls: int) -> None:
     Raises:
         RateLimitedError: the caller has not so many left.
     """
-    req.context.charge(calls)
+    count = req.context.charge
+    # it refers to the request, which would stay with all that was sent until garbage is looked for
+    del req.context.charge
+    count(calls)
 
 
 def optional_caller(req: falcon.Request) -> Credentials | None:

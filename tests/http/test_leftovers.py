@@ -1,0 +1,81 @@
+"""What was answered is gone: no request lives on in a circle until garbage is looked for."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon
+import pytest
+
+from eventserver_core.testing.factories import make_package
+
+from .exchange import EVENTS, Client, Headers
+
+JSON = {"Content-Type": "application/json"}
+LINES = {"Content-Type": "application/x-ndjson"}
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+PHOTO = (Path(__file__).parents[1] / "media" / "photo.jpg").read_bytes()
+
+
+def package(**members: Any) -> bytes:
+    return json.dumps(make_package() | members).encode()
+
+
+def form(media: bytes) -> bytes:
+    described = {"type": "image/jpeg", "name": "photo.jpg", "size": len(PHOTO)}
+    head = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
+    event = head % b"event" + package(media=described)
+    return event + b"\r\n" + head % b"media" + media + b"\r\n--b--\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_for_garbage() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/health/live", {}, b"", 200),
+        ("GET", "/health", {}, b"", 200),
+        ("GET", "/nowhere", {}, b"", 404),
+        ("PUT", EVENTS, {}, b"", 405),
+        ("GET", f"{EVENTS}/{'0' * 64}/verify", {}, b"", 200),
+        ("POST", EVENTS, JSON, package(), 201),
+        ("POST", EVENTS, JSON, package(id="none"), 400),
+        ("POST", EVENTS, JSON, b'{"a":', 400),
+        ("POST", EVENTS, {"Content-Type": "text/plain"}, b"x", 415),
+        ("POST", EVENTS, FORM, form(PHOTO), 201),
+        ("POST", EVENTS, FORM, form(b"no photo"), 415),
+        ("POST", EVENTS, FORM, b"--b\r\n", 400),
+        ("POST", f"{EVENTS}/package", JSON, b'{"jwtEventData":"a.b.c"}', 401),
+        ("POST", f"{EVENTS}/batch", LINES, package() + b"\n" + package(), 200),
+        ("POST", f"{EVENTS}/batch", LINES, package(id="none") + b"\n{", 200),
+        ("POST", f"{EVENTS}/batch", LINES, b"", 400),
+        ("POST", f"{EVENTS}/batch", JSON, b"", 415),
+    ],
+)
+def test_nothing_of_a_request_is_left_in_a_circle(
+    client: Client,
+    relay: Headers,
+    method: str,
+    path: str,
+    headers: Headers,
+    body: bytes,
+    status: int,
+) -> None:
+    before = _requests()
+    answer = client.simulate_request(method, path, headers={**relay, **headers}, body=body)
+    assert answer.status_code == status
+    assert _requests() == before
+
+
+def _requests() -> int:
+    return sum(isinstance(found, falcon.Request) for found in gc.get_objects())
