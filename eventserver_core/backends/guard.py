@@ -178,7 +178,10 @@ class GuardedBackend:
             self._require(method, answer, *expected)
             return answer
         if isinstance(raised, EventServerError):
-            raise raised
+            try:
+                raise raised
+            finally:
+                del raised  # a frame and an error that know each other outlive the request
         # whatever else a plugin raises, SystemExit too, the request must get an answer
         detail = f"{method} raised {type(raised).__name__}"
         raise BackendContractError(self._label, detail) from raised
@@ -241,14 +244,16 @@ def _here(function: Callable[[], Any], limit: float) -> _Outcome:
     Raises:
         TimeoutError: it took longer, against its promise.
     """
-    began = time.monotonic()
+    deadline = time.monotonic() + limit
     try:
-        outcome: _Outcome = contextvars.copy_context().run(function), None
+        outcome = contextvars.copy_context().run(function), None
     except BaseException as ex:  # noqa: BLE001 - it belongs to whoever asked for the outcome
-        outcome = None, ex
-    if time.monotonic() - began > limit:
-        raise TimeoutError
-    return outcome
+        if time.monotonic() <= deadline:
+            return None, ex
+    else:
+        if time.monotonic() <= deadline:
+            return outcome
+    raise TimeoutError
 
 
 class _DaemonThreads:

@@ -66,8 +66,12 @@ class GroupCommit(Generic[_Item, _Outcome]):
             ticket.woken.wait()
         if ticket.leads:
             self._lead()
-        if ticket.failure is not None:
-            raise ticket.failure
+        failure, ticket.failure = ticket.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or it and this frame would keep each other, and the item
         if not ticket.is_written:
             (ticket.outcome,) = self._write([item])
         outcome: _Outcome = ticket.outcome

@@ -272,7 +272,10 @@ class IngestEvents:
             raise
         _count([submission], [outcome])
         if isinstance(outcome, Exception):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del outcome  # or it and this frame would keep each other, and the event
         if outcome.created:
             _log.info(
                 "event_stored",

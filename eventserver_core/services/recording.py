@@ -115,7 +115,7 @@ class RecordEvents:
                 except BackendUnavailableError:
                     raise  # it isn't this event's fault, and wouldn't be any other's
                 except EventServerError as ex:
-                    outcomes[number] = ex
+                    outcomes[number] = ex.with_traceback(None)  # which would keep all of them
                 else:
                     claimed.add(submission.event_id)
                     (found.new if known is None else found.signing).append(number)
