@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from peewee import IntegrityError
+
 from eventserver_core.domain.instant import from_milliseconds, to_milliseconds
 from eventserver_core.json_text import write_json
 
@@ -74,12 +76,12 @@ _WHOLE_NUMBERS = {"received_at", "pack_offset", "pack_length", "media_size"}
 _NAMES = ", ".join(COLUMNS)
 _TYPED = ", ".join(f"{name} {'bigint' if name in _WHOLE_NUMBERS else 'text'}" for name in COLUMNS)
 _EXTRACTED = ", ".join(f"json_extract(value, '$.{name}')" for name in COLUMNS)
-_END = " ON CONFLICT DO NOTHING RETURNING digest_hex"
 _INSERT = {
-    True: f"INSERT INTO events ({_NAMES}) SELECT {_EXTRACTED} FROM json_each(?) WHERE true{_END}",
+    True: f"INSERT INTO events ({_NAMES}) SELECT {_EXTRACTED} FROM json_each(?) WHERE true",
     False: f"INSERT INTO events ({_NAMES})"
-    f" SELECT {_NAMES} FROM json_to_recordset(%s) AS row({_TYPED}){_END}",
+    f" SELECT {_NAMES} FROM json_to_recordset(%s) AS row({_TYPED})",
 }
+_WHERE_NEW = " ON CONFLICT DO NOTHING RETURNING digest_hex"
 _FIND = {
     True: f"SELECT {', '.join(_STORED)} FROM events"
     " WHERE digest_hex IN (SELECT value FROM json_each(?))"
@@ -112,7 +114,8 @@ def insert_rows(database: Any, is_sqlite: bool, events: Sequence[NewEvent]) -> s
     """Insert rows, leaving out those whose hash or id is there already.
 
     Args:
-        database: a transaction's.
+        database: a session's, in no transaction: one statement is a transaction by itself, and the
+            first may fail.
         is_sqlite: whether it is SQLite, and not PostgreSQL.
         events: any number; rows get their numbers in this order.
 
@@ -122,7 +125,14 @@ def insert_rows(database: Any, is_sqlite: bool, events: Sequence[NewEvent]) -> s
     if not events:
         return set()
     text = write_json([_members(event) for event in events]).decode()
-    return {digest for (digest,) in database.execute_sql(_INSERT[is_sqlite], [text]).fetchall()}
+    statement = _INSERT[is_sqlite]
+    try:
+        database.execute_sql(statement, [text])
+    except IntegrityError:
+        # somebody was faster with one of them; to look for each beforehand takes a quarter longer
+        rows = database.execute_sql(statement + _WHERE_NEW, [text]).fetchall()
+        return {digest for (digest,) in rows}
+    return {event.digest_hex for event in events}
 
 
 def _members(event: NewEvent) -> dict[str, Any]:

@@ -117,7 +117,6 @@ class EventRepository:
         Returns:
             The hashes of the rows that were inserted.
         """
-        # one statement is a transaction by itself
         with self._database.session() as database:
             return insert_rows(database, self._database.is_sqlite, events)
 

@@ -44,8 +44,8 @@ _NOT_A_CHARACTER = re.compile(
 )
 
 
-_MARKS_OF_ODD_TEXT = (b"\\u", b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
-"""An escape by number may stand for anything; in UTF-8 every noncharacter has one of the rest."""
+_MARKS_OF_NONCHARACTERS = (b"\xef\xb7", b"\xbf\xbe", b"\xbf\xbf")
+"""In UTF-8 every noncharacter has one of these."""
 _SURELY_EXACT_DIGITS = 15
 _WRITTEN_ALIKE = frozenset({str, bool, type(None)})
 
@@ -185,9 +185,11 @@ def _may_be_plain(content: bytes, max_depth: int) -> bool:
     Brackets are counted and not their depth, which is told in no time: what has more of them, such
     as a package with some sixty annotations, is read the slower way.
     """
-    return content.count(b"[") + content.count(b"{") <= max_depth and not any(
-        mark in content for mark in _MARKS_OF_ODD_TEXT
-    )
+    if content.count(b"[") + content.count(b"{") > max_depth:
+        return False
+    if b"\\" in content and b"\\u" in content:  # an escape by number may stand for anything
+        return False
+    return content.isascii() or not any(mark in content for mark in _MARKS_OF_NONCHARACTERS)
 
 
 def _plain_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
