@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import falcon
@@ -20,6 +20,7 @@ from eventserver_core.errors import RateLimitedError
 from eventserver_core.http.access import Access
 from eventserver_core.metrics.definitions import RATELIMIT_REFUSALS
 
+_LONGEST_ADDRESS = 64
 _MAX_REMEMBERED = 10_000
 _SHORTEST_PAUSE = 1.0
 """Seconds; for so long who has used up all that there is has no batch read."""
@@ -169,6 +170,11 @@ def _tell(resp: falcon.Response, quota: Quota, remaining: int, reset_after: floa
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Read an address; an IPv4 one that was written as IPv6 (RFC 4291, 2.5.5.2) is what it is."""
+    return _read_address(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _read_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
