@@ -15,7 +15,7 @@ def write_json(value: Any, default: Callable[[Any], Any] | None = None) -> bytes
     """Write JSON, without spaces, in UTF-8.
 
     Args:
-        value: what the standard library's ``json`` takes.
+        value: dicts whose names are text, lists, text, numbers that are finite, booleans and None.
         default: makes something of what it doesn't take.
     """
     try:

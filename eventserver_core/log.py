@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.config
 import re
@@ -128,7 +129,9 @@ def configure(level: str, format_: str) -> None:
 
 
 def _line(event: Any, default: Callable[[Any], Any]) -> str:
-    return write_json(event, default).decode()
+    line = write_json(event, default)
+    # some read a control character or a line's end in what looks like none
+    return line.decode() if line.isascii() else json.dumps(event, default=default)
 
 
 class _ScrubbingFormatter(structlog.stdlib.ProcessorFormatter):

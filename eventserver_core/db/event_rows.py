@@ -125,6 +125,7 @@ def insert_rows(database: Any, is_sqlite: bool, events: Sequence[NewEvent]) -> s
     if not events:
         return set()
     text = write_json([_members(event) for event in events]).decode()
+    assert not database.in_transaction()  # noqa: S101 - it would end with the first statement
     statement = _INSERT[is_sqlite]
     try:
         database.execute_sql(statement, [text])

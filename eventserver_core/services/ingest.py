@@ -146,15 +146,18 @@ class IngestEvents:
         """
         began = time.perf_counter()
         submissions = [found for found in checked if isinstance(found, Submission)]
+        recorded: list[Outcome] | None = None
         try:
-            recorded = iter(self._recorder.record(submissions))
+            recorded = self._recorder.record(submissions)
         except EventServerError as ex:
             count_events(found if isinstance(found, Exception) else ex for found in checked)
             raise
         except Exception:  # noqa: BLE001 - one event must not stand in the way of all others
             _log.exception("batch_split", events=len(submissions))
-            recorded = iter([self._recorded_alone(found) for found in submissions])
-        outcomes = [next(recorded) if isinstance(f, Submission) else f for f in checked]
+        if recorded is None:
+            recorded = [self._recorded_alone(found) for found in submissions]
+        answers = iter(recorded)
+        outcomes = [next(answers) if isinstance(f, Submission) else f for f in checked]
         _count(checked, outcomes)
         created = [o for o in outcomes if isinstance(o, Receipt) and o.created]
         _log.info(

@@ -10,14 +10,19 @@ from gunicorn.http.unreader import SocketUnreader
 class DirectUnreader(SocketUnreader):  # type: ignore[misc]
     """gunicorn's reader, which copies each byte of a body four times on its way.
 
-    What was read too early goes its way, and all else comes straight from the socket.
+    What came with the head is in its buffer; all else comes straight from the socket, and no more
+    of it than was asked for, so that nothing has to be put back.
     """
 
     def read(self, size: int | None = None, read_ahead: int | None = None) -> Any:
         """Return ``size`` bytes, or what there is before the end; see ``Unreader.read``."""
-        if not size or size < 0 or self.buf.getbuffer().nbytes:
+        if not size or size < 0:
             return super().read(size, read_ahead)
         chunks: list[bytes] = []
+        if early := self.take_buffered():
+            chunks.append(early[:size])
+            self.buf.write(early[size:])
+            size -= len(chunks[0])
         while size > 0:
             chunk = self.sock.recv(size)
             if not chunk:

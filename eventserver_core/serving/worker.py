@@ -12,7 +12,6 @@ poller, as idle kept-alive connections do, and holds nobody up.
 from __future__ import annotations
 
 import contextvars
-import json
 import re
 import selectors
 import signal
@@ -27,6 +26,7 @@ from typing import Any, ClassVar
 from gunicorn.http import errors
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from eventserver_core.json_text import write_json
 from eventserver_core.metrics.definitions import HTTP_PROBLEMS, HTTP_REQUESTS
 from eventserver_core.serving import garbage
 from eventserver_core.serving.deadline_socket import DeadlineSocket
@@ -164,6 +164,10 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
+        # a chunked request and what reads its body know each other, and would keep each other
+        message = getattr(conn.parser, "mesg", None)
+        if message is not None:
+            message.body = None
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         # gunicorn asks for what is left of a body, though it knows that nothing is
@@ -209,7 +213,7 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
         }
         HTTP_REQUESTS.labels("other", "unknown", str(status.value)).inc()
         HTTP_PROBLEMS.labels(problem["code"]).inc()
-        content = json.dumps(problem).encode()
+        content = write_json(problem)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Connection: close\r\n"

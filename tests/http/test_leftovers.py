@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import falcon
 import pytest
 
-from eventserver_core.errors import BackendUnavailableError
+from eventserver_core.errors import BackendContractError, BackendUnavailableError
+from eventserver_core.services.recording import RecordEvents
+from eventserver_core.services.submission import Outcome, Submission
 from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 
@@ -104,6 +106,32 @@ def test_nothing_is_left_of_what_failed(
 
     services.storage.__dict__["put"] = fails
     _ask(client, {**relay, **kind}, "POST", path, package(), 503)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, BackendContractError])
+def test_nothing_is_left_of_a_batch_of_which_one_line_fails(
+    client: Client,
+    relay: Headers,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[Exception],
+) -> None:
+    def fails(*_: object) -> None:
+        raise fault("auth", "as the test has it")
+
+    services.auth.__dict__["check_signed_package"] = fails
+    headers = {**relay, **LINES}
+    lines = b'{"jwtEventData":"a.b.c"}\n' + package()
+    _ask(client, headers, "POST", f"{EVENTS}/batch", lines, 200)
+
+    def fails_for_two(found: RecordEvents, submissions: Sequence[Submission]) -> list[Outcome]:
+        if len(submissions) > 1:
+            raise RuntimeError("as the test has it")
+        return record(found, submissions)
+
+    record = RecordEvents.record
+    monkeypatch.setattr(RecordEvents, "record", fails_for_two)
+    _ask(client, headers, "POST", f"{EVENTS}/batch", TO_COME + b"\n" + package(), 200)
 
 
 def _ask(

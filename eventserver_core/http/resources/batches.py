@@ -189,5 +189,7 @@ def _without_burden(ex: EventServerError) -> EventServerError:
 def _result(outcome: Outcome, request_id: str) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         problem = problem_of(outcome, request_id)
+        # it was logged; what led to it would keep the whole batch
+        outcome.with_traceback(None).__cause__ = outcome.__context__ = None
         return {"status": problem["status"], "problem": problem}
     return {"status": 201 if outcome.created else 200, "receipt": receipt_document(outcome)}

@@ -6,6 +6,8 @@ from typing import Any
 
 from minio import Minio
 
+from eventserver_storage_s3.evidence import CHECKSUM_HEADER
+
 _CONTENT_SHA256 = "x-amz-content-sha256"
 
 
@@ -15,7 +17,10 @@ def signed_digest(sha256: bytes | None) -> dict[str, Any]:
 
 
 class Client(Minio):
-    """Signs the digest of a body that it is told; over TLS it takes no MD5 then.
+    """Signs the digest of a body that it is told, and takes no MD5 where a checksum goes along.
+
+    Where none does, the MD5 that it sends over TLS stays: stores want one of both for an object
+    that is locked.
 
     Nothing public of the library's takes a digest, so this goes by one of its private methods, as
     ``Bucket`` does by its ``_execute``.
@@ -25,7 +30,8 @@ class Client(Minio):
         self, host: str, headers: Any = None, body: bytes | None = None, creds: Any = None
     ) -> Any:
         told = (headers or {}).get(_CONTENT_SHA256)
-        if told is None or not creds:  # who signs nothing has no use for it
+        is_checked = CHECKSUM_HEADER in (headers or {}) or not self._base_url.is_https
+        if told is None or not creds or not is_checked:
             return super()._build_headers(host, headers, body, creds)
         headers, date = super()._build_headers(host, headers, None, creds)
         return headers | {"Content-Length": str(len(body or b"")), _CONTENT_SHA256: told}, date

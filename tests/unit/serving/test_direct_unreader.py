@@ -19,31 +19,38 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-@pytest.mark.parametrize("kind", [DirectUnreader, SocketUnreader])
 @pytest.mark.parametrize(
     "read",
     [
         lambda reader: [reader.read(4), reader.read(2), reader.read(100), reader.read(1)],
         lambda reader: [reader.read(0), reader.read(10), reader.read(4)],
-        lambda reader: [reader.read(), reader.read(3), reader.read(-1), reader.read()],
+        lambda reader: [reader.read(), reader.read(3), reader.read(1)],
         lambda reader: [reader.read(2), reader.unread(b"new"), reader.read(4), reader.read(20)],
-        lambda reader: [reader.read(3, 100), reader.take_buffered(), reader.read(50)],
+        lambda reader: [reader.read(3), reader.take_buffered(), reader.read(50)],
     ],
 )
-def test_it_reads_as_gunicorns_does(
+def test_it_reads_as_gunicorns_does(read: Callable[[Any], list[Any]]) -> None:
+    got = []
+    for kind in (DirectUnreader, SocketUnreader):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(b"efghijklmnop")
+            theirs.shutdown(socket.SHUT_WR)
+            reader = kind(ours)
+            reader.unread(b"abcd")
+            got.append(read(reader))
+    assert got[0] == got[1]
+
+
+def test_what_came_early_does_not_stay_in_the_way(
     pair: tuple[socket.socket, socket.socket],
-    kind: Callable[[socket.socket], Any],
-    read: Callable[[Any], list[Any]],
 ) -> None:
-    ours, theirs = pair
-    theirs.sendall(b"efghijklmnop")
-    theirs.shutdown(socket.SHUT_WR)
-    reader = kind(ours)
-    reader.unread(b"abcd")
-    got = b"".join(piece for piece in read(reader) if piece) + reader.take_buffered()
-    while chunk := ours.recv(100):
-        got += chunk
-    assert got.replace(b"new", b"") == b"abcdefghijklmnop"
+    pair[1].sendall(b"cdefghij")
+    reader = DirectUnreader(pair[0])
+    reader.unread(b"ab")
+    assert reader.read(4, 10) == b"abcd"
+    assert reader.buf.getvalue() == b""
+    assert pair[0].recv(100) == b"efghij"
 
 
 def test_it_returns_what_is_asked_for_however_it_comes(

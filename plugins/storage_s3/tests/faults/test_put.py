@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,20 +200,34 @@ def test_an_answer_that_is_not_s3s_is_not_taken_for_one(
         unconditional.put(KEY, CONTENT)
 
 
-def test_the_digest_of_what_is_sent_is_signed(
-    proxied: S3Storage, make_proxied: Callable[..., S3Storage], proxy: Any
-) -> None:
+def test_the_digest_of_what_is_sent_is_signed(proxied: S3Storage, proxy: Any) -> None:
     proxied.put(KEY, CONTENT)
     (put,) = (r for r in proxy.seen if r.kind == "PUT object" and KEY in r.target)
     assert put.headers["x-amz-content-sha256"] == sha256_hex(CONTENT)
-    assert "content-md5" not in put.headers
-    proxy.heal()
+
+
+@pytest.mark.parametrize("takes_checksums", [True, False])
+def test_over_tls_a_body_has_a_checksum_or_an_md5(
+    make_storage: Callable[..., S3Storage],
+    tls_proxy: Any,
+    certificate_files: tuple[Path, Path],
+    takes_checksums: bool,
+) -> None:
+    if not takes_checksums:
+        for kind in ("PUT object", "begin", "part", "copy"):
+            tls_proxy.fail(kind, "refuse checksums")
+    storage = make_storage(storage__endpoint=tls_proxy.url, s3__ca_file=str(certificate_files[0]))
+    tls_proxy.heal()
+    storage.put(KEY, CONTENT)
     large = CONTENT * 300
-    with make_proxied(s3__part_size="5242880").upload() as upload:
+    with storage.upload() as upload:
         upload.write(large)
         upload.commit(f"media-{sha256_hex(large)}")
-    parts = [request for request in proxy.seen if request.kind == "part"]
-    assert [r.headers["x-amz-content-sha256"] for r in parts] == [
-        sha256_hex(request.body) for request in parts
-    ]
-    assert len(parts) > 1
+    sent = [request for request in tls_proxy.seen if request.kind in ("PUT object", "part")]
+    assert len(sent) > 2
+    for request in sent:
+        md5 = base64.b64encode(hashlib.md5(request.body, usedforsecurity=False).digest()).decode()
+        signed = sha256_hex(request.body) if takes_checksums else "UNSIGNED-PAYLOAD"
+        assert request.headers["x-amz-content-sha256"] == signed
+        assert request.headers.get("content-md5") == (None if takes_checksums else md5)
+        assert ("x-amz-checksum-sha256" in request.headers) is takes_checksums

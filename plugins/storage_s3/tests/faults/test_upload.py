@@ -195,11 +195,13 @@ def test_parts_are_full_however_the_bytes_come(
     proxied: S3Storage, storage: S3Storage, proxy: Any, sizes: tuple[int, ...]
 ) -> None:
     proxy.heal()  # forget the probe's own part
-    came = bytearray(CONTENT)
+    rest = CONTENT
     with proxied.upload(KEY) as incoming:
         for size in sizes:
-            incoming.write(came[:size])
-            came[:size] = b""
+            buffer = bytearray(rest[:size])
+            incoming.write(buffer)
+            buffer[:] = bytes(size)  # who calls may use it again
+            rest = rest[size:]
         assert incoming.commit(KEY).size == len(CONTENT)
     parts = [len(request.body) for request in proxy.seen if request.kind == "part"]
     assert sorted(parts) == [MIB, 5 * MIB, 5 * MIB]
