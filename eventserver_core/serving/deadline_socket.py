@@ -56,11 +56,15 @@ class DeadlineSocket(socket.socket):
         self._deadline = time.monotonic() + seconds
         self._quietly = False
 
+    def expect_nothing(self) -> None:
+        """Wait for nothing more of this request: what has come in may be read, and that is all."""
+        self._deadline = time.monotonic()
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         began = time.monotonic()
         until = min(began + self._pause, self._deadline)
         if self._limit is not None:
-            until = began + self._limit
+            until = min(began + self._limit, self._deadline)
         elif until <= began:
             raise self._too_late()
         while True:

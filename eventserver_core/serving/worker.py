@@ -173,6 +173,8 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
         # gunicorn asks for what is left of a body, though it knows that nothing is
         if keepalive and getattr(conn.parser.mesg.body.reader, "length", None) == 0:
             return True
+        # a body that nobody wanted may never come, or byte by byte: the poller waits for it
+        conn.sock.expect_nothing()
         return bool(super()._keepalive_after(conn, keepalive))
 
     def _cap_keepalive(self, deadline: float) -> None:

@@ -112,6 +112,39 @@ def test_callers_that_never_hang_up_hold_nobody_up(
     _assert_served_at_once(server)
 
 
+@pytest.mark.parametrize("framing", [{"Content-Length": "60000"}, {"Transfer-Encoding": "chunked"}])
+def test_a_body_that_nobody_wanted_holds_nobody_up(
+    server: EventServerProcess, connect: Connect, framing: Mapping[str, str]
+) -> None:
+    refused = [connect() for _ in range(CROWD)]
+    for connection in refused:
+        connection.send_head("POST", "/api/v1/events", {"Content-Type": "text/plain", **framing})
+        connection.send(b"3e8\r\n" if "Transfer-Encoding" in framing else b"x")
+    assert [connection.answer().status for connection in refused] == [401] * CROWD
+    for connection in refused:
+        connection.send(b"x")  # each byte of it begins a new wait
+    _assert_served_at_once(server)
+    assert [connection.everything() for connection in refused] == [b""] * CROWD
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        ({"Content-Length": "1000"}, b"x" * 1000),
+        ({"Transfer-Encoding": "chunked"}, b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_body_that_nobody_wanted_and_that_came_costs_no_connection(
+    connect: Connect, framing: Mapping[str, str], body: bytes
+) -> None:
+    connection = connect()
+    for _ in range(3):
+        head = {"Host": "localhost", "Content-Type": "text/plain", **framing}
+        lines = ["POST /api/v1/events HTTP/1.1", *(f"{n}: {v}" for n, v in head.items()), "", ""]
+        connection.send("\r\n".join(lines).encode() + body)
+        assert connection.answer().status == 401
+
+
 def test_an_idle_kept_alive_connection_holds_nobody_up(
     server: EventServerProcess, connect: Connect
 ) -> None:

@@ -43,6 +43,7 @@ MAX_FAULTS = 5
 """How many faults of a line are told: a small batch could otherwise have an answer of any size."""
 
 _READ_SIZE = 64 * 1024
+_SPACE = b" \t\r"
 
 
 class EventBatchesResource(Resource):
@@ -112,7 +113,7 @@ class EventBatchesResource(Resource):
         values = 0
         for number, line in enumerate(_lines(Body(req, self._max_size, self._request_timeout)), 1):
             values += count_values(line)
-            document = self._parsed(line) if line.strip() else None
+            document = self._parsed(line) if line.strip(_SPACE) else None
             values += _signed_values(document)
             if number > self._max_events:
                 raise ContentTooLargeError(
@@ -122,7 +123,7 @@ class EventBatchesResource(Resource):
                 raise ContentTooLargeError(
                     f"more than {MAX_VALUES} members and elements in one batch; send several"
                 )
-            if line.strip():
+            if line.strip(_SPACE):
                 yield number, document
 
     def _parsed(self, line: bytes) -> Any:
