@@ -144,7 +144,7 @@ def test_requests_that_come_together_are_answered_one_by_one(connection: RawConn
     connection.send((LIVE + b"\r\n") * 3 + LIVE + b"Connection: close\r\n\r\n")
     received = connection.everything()
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 4
-    assert received.count(b'{"status": "alive"}') == 4
+    assert received.count(b'{"status":"alive"}') == 4
 
 
 def test_a_request_may_come_byte_by_byte(connection: RawConnection) -> None:
