@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ CREATE TABLE IF NOT EXISTS checks (
 );
 """
 
+_LOCK_PAUSE = 0.02
+
 
 class ObjectFile:
     """Opens the file anew for each operation: nothing is shared by threads, or over a fork.
@@ -54,7 +57,7 @@ class ObjectFile:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with self._opened() as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_a_journal_of_writes(connection, time.monotonic() + busy_timeout)
                 connection.executescript(_TABLES)
             _sync_folder(self._path.parent)
 
@@ -85,6 +88,19 @@ class ObjectFile:
             # with a journal of writes, FULL has each commit on the disk before it returns
             connection.execute("PRAGMA synchronous = FULL")
             yield connection
+
+
+def _use_a_journal_of_writes(connection: sqlite3.Connection, deadline: float) -> None:
+    """Turn the journal into WAL; SQLite waits for every lock of others but for this one."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as ex:
+            if "locked" not in str(ex) or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 @contextmanager
