@@ -131,7 +131,11 @@ def configure(level: str, format_: str) -> None:
 def _line(event: Any, default: Callable[[Any], Any]) -> str:
     line = write_json(event, default)
     # some read a control character or a line's end in what looks like none
-    return line.decode() if line.isascii() else json.dumps(event, default=default)
+    return (
+        line.decode()
+        if line.isascii()
+        else json.dumps(event, default=default, separators=(",", ":"))
+    )
 
 
 class _ScrubbingFormatter(structlog.stdlib.ProcessorFormatter):

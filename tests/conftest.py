@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_request_from_before() -> None:
     """Forget what an earlier test's request bound to the log lines of this thread."""
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage by itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

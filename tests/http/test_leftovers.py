@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from eventserver_core.testing.factories import make_package
 from eventserver_core.wiring import Services
 
 from .exchange import EVENTS, Client, Headers
+
+pytestmark = pytest.mark.usefixtures("no_garbage_collection")
 
 JSON = {"Content-Type": "application/json"}
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -61,14 +63,6 @@ CASES: list[tuple[str, str, Headers, bytes, int]] = [
     ("POST", f"{EVENTS}/batch", LINES, TO_COME, 200),
     ("POST", EVENTS, JSON | {"Authorization": "Bearer a.b.c"}, package(), 401),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _nobody_looks_for_garbage() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.parametrize(

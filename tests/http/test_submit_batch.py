@@ -159,6 +159,11 @@ def test_empty_lines_have_no_result_and_lines_may_end_as_on_windows(
     assert [(r["line"], r["status"]) for r in results(answer)] == [(1, 201), (3, 201), (5, 201)]
 
 
+def test_a_line_of_what_json_has_for_no_space_is_a_bad_one(client: Client, relay: Headers) -> None:
+    answer = post_lines(client, relay, b"\x0b", line(make_package()), b"\x0c")
+    assert [(r["line"], r["status"]) for r in results(answer)] == [(1, 400), (2, 201), (3, 400)]
+
+
 def test_a_batch_sent_again_or_half_of_it_gets_the_first_answers(
     client: Client, relay: Headers, services: Services
 ) -> None:

@@ -35,6 +35,17 @@ def test_a_line_is_one_json_object_with_level_and_time(json_log: Records) -> Non
     assert (record["size"], record["tags"]) == (5, ["a", "é"])
 
 
+def test_a_line_is_ascii_whatever_is_in_it() -> None:
+    # a terminal obeys the first, and what splits lines as Unicode has it stops at the others
+    text, stream = "\x9b2J\x85\u2028\u2029é", io.StringIO()
+    with logging_put_back(), redirect_stderr(stream):
+        log.configure("info", "json")
+        log.get_logger().info("event_stored", text=text)
+    (line,) = stream.getvalue().splitlines()
+    assert line.isascii()
+    assert json.loads(line)["text"] == text
+
+
 def test_lines_of_libraries_look_the_same(json_log: Records) -> None:
     logging.getLogger("some.library").warning("two\nlines of %s", "text", extra={"size": 5})
     logging.getLogger("gunicorn.error").info("Booting")

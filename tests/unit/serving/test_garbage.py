@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
 from eventserver_core.serving.garbage import after_request
+
+pytestmark = pytest.mark.usefixtures("no_garbage_collection")
 
 
 class Circle:
@@ -16,14 +17,6 @@ class Circle:
 
     def __init__(self) -> None:
         self.itself = self
-
-
-@pytest.fixture(autouse=True)
-def _nobody_else_looks() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def circle() -> weakref.ref[Circle]:
